@@ -135,7 +135,8 @@ class Ring:
         return max(self._free_at[0], self._next_at) - self._clock()
 
     def _current_slowdown(self, now: float) -> float:
-        return max(1.0, self._slowdown * 0.5 ** ((now - self._slowed_at) / _RECOVERY_SECONDS))
+        halvings = (now - self._slowed_at) / _RECOVERY_SECONDS
+        return max(1.0, self._slowdown * float(0.5**halvings))
 
     def _give_back(self, hold_seconds: float) -> None:
         with self._lock:

@@ -1,15 +1,15 @@
 """The one family of errors, split by what the reader should do.
 
     SmsFlowError
-    ├── InvalidInput        fix the DAG, the form or the file: names field, value and remedy   (never retried)
-    ├── ConfigError         fix the account, connection, permission or setting                 (never retried)
-    ├── BugError            our own request is wrong: report it                                (never retried)
-    ├── Unavailable         a vendor did not answer well enough, again and again               (Airflow retries)
-    │   └── QuotaExhausted  nothing before `retry_at`: a daily quota is used up                (Airflow retries)
+    ├── InvalidInput        fix the DAG, the form or the file: names field, value and remedy (never retried)
+    ├── ConfigError         fix the account, connection, permission or setting (never retried)
+    ├── BugError            our own request is wrong: report it (never retried)
+    ├── Unavailable         a vendor did not answer well enough, again and again (Airflow retries)
+    │   └── QuotaExhausted  nothing before `retry_at`: a daily quota is used up (Airflow retries)
     ├── OutcomeUnknown      a call that may have happened lost its answer: look before repeating
-    ├── Unfinished          a dispatch left rows open: the next try goes on from the ledger    (Airflow retries)
+    ├── Unfinished          a dispatch left rows open: the next try goes on from the ledger (Airflow retries)
     ├── Stopped             somebody stopped the task: in-flight requests were settled first
-    └── LedgerError         the ledger cannot be written or read: nothing more may be sent     (Airflow retries)
+    └── LedgerError         the ledger cannot be written or read: nothing more may be sent (Airflow retries)
 
 No text of this family carries a phone number, a name, an e-mail, a secret, or a URL with a query: `detail`
 is a path template such as `GET /companies/{company_key}/mobiledb/persons` and a status.
