@@ -1,0 +1,214 @@
+"""Moves of deliveries: many in one transaction, each only from where its mover believes it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import and_, bindparam, func, insert, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection, RowMapping
+
+from airflow_sms_flow.core.delivery import Campaign, DeliveryState, StepName, may_move
+from airflow_sms_flow.ledger.schema import deliveries, dispatches, history
+
+#: Rows per IN list: SQLite allows 32,766 parameters, older builds 999.
+IN_LIST = 900
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One wished-for move of one number.
+
+    A *claim* (`to` CLAIMED) and a decision that needs no request are made from the state their maker saw
+    (`seen`; None: no row). A *settlement* names its `claim_id` and lands wherever that claim still stands,
+    however late; nobody else's claim can be settled.
+    """
+
+    phone: str
+    to: DeliveryState
+    why: str
+    reason: str | None = None
+    seen: DeliveryState | None = None
+    claim_id: str | None = None
+    expire_at: datetime | None = None
+    #: For claims: refuse where the same fingerprint went to this number and list since then.
+    not_if_sent_since: datetime | None = None
+
+    @property
+    def is_settlement(self) -> bool:
+        return self.claim_id is not None and self.to is not DeliveryState.CLAIMED
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Whether the move was made, and where the delivery stands after it."""
+
+    moved: bool
+    state: DeliveryState | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mover:
+    """Who moves: one try of one task (`claimer_id`), or nobody of ours (a person, a callback: None)."""
+
+    dispatch_id: int
+    campaign: Campaign
+    fingerprint: str
+    claimer_id: str | None = None
+
+
+def apply_moves(connection: Connection, mover: Mover, moves: Sequence[Move], at: datetime) -> list[Outcome]:
+    """Make each move that is still allowed; tell for each what came of it. At most one move per number."""
+    rows = _lock_rows(connection, mover.dispatch_id, [move.phone for move in moves])
+    recent = _recently_sent(connection, mover, moves)
+    inserts: list[dict[str, Any]] = []
+    updates: list[dict[str, Any]] = []
+    outcomes: list[Outcome] = []
+    for move in moves:
+        row = rows.get(move.phone)
+        before = DeliveryState(row["state"]) if row is not None else None
+        if not _is_due(move, row, before):
+            outcomes.append(Outcome(False, before, row["reason"] if row is not None else None))
+            continue
+        if move.phone in recent:
+            move = Move(move.phone, DeliveryState.SKIPPED, "same text within repeat_within", "recently_sent")
+        (inserts if row is None else updates).append(_values(mover, move, at))
+        outcomes.append(Outcome(move.phone not in recent, move.to, move.reason))
+    lost = _insert_new(connection, mover, inserts)
+    if updates:
+        connection.execute(_UPDATE, updates)
+    moved = [values for values in inserts + updates if values["b_phone"] not in lost]
+    if moved:
+        connection.execute(insert(history), [_history(values, rows) for values in moved])
+    if not lost:
+        return outcomes
+    return [
+        _lost(connection, mover, m) if m.phone in lost else o for m, o in zip(moves, outcomes, strict=True)
+    ]
+
+
+def _is_due(move: Move, row: RowMapping | None, before: DeliveryState | None) -> bool:
+    if not may_move(before, move.to):
+        return False
+    if move.is_settlement:
+        return row is not None and row["claim_id"] == move.claim_id
+    return before is move.seen
+
+
+def _values(mover: Mover, move: Move, at: datetime) -> dict[str, Any]:
+    """Parameters with a prefix: SQLAlchemy keeps the plain column names for itself in an UPDATE."""
+    return {
+        "b_dispatch_id": mover.dispatch_id,
+        "b_phone": move.phone,
+        "event_id": mover.campaign.event_id(move.phone),
+        "fingerprint": mover.fingerprint,
+        "state": move.to.value,
+        "reason": move.reason,
+        "claim_id": move.claim_id,
+        "claimer_id": mover.claimer_id,
+        "expire_at": move.expire_at,
+        "updated_at": at,
+        "why": move.why,
+    }
+
+
+_SET = ("event_id", "fingerprint", "state", "reason", "claim_id", "claimer_id", "expire_at", "updated_at")
+_UPDATE = (
+    update(deliveries)
+    .where(deliveries.c.dispatch_id == bindparam("b_dispatch_id"), deliveries.c.phone == bindparam("b_phone"))
+    .values({name: bindparam(name) for name in _SET})
+)
+
+
+def _history(values: dict[str, Any], rows: dict[str, RowMapping]) -> dict[str, Any]:
+    before = rows.get(values["b_phone"])
+    return {
+        "dispatch_id": values["b_dispatch_id"],
+        "phone": values["b_phone"],
+        "at": values["updated_at"],
+        "from_state": before["state"] if before is not None else None,
+        "to_state": values["state"],
+        "reason": values["reason"],
+        "why": values["why"],
+        "claimer_id": values["claimer_id"],
+    }
+
+
+def _lock_rows(connection: Connection, dispatch_id: int, phones: Sequence[str]) -> dict[str, RowMapping]:
+    """The rows as they stand, held until the transaction ends (SQLite holds the whole database anyway)."""
+    found: dict[str, RowMapping] = {}
+    for start in range(0, len(phones), IN_LIST):
+        query = (
+            select(deliveries)
+            .where(
+                deliveries.c.dispatch_id == dispatch_id,
+                deliveries.c.phone.in_(phones[start : start + IN_LIST]),
+            )
+            .order_by(deliveries.c.phone)  # one order for everybody: no deadlock
+            .with_for_update()
+        )
+        found.update({row["phone"]: row for row in connection.execute(query).mappings()})
+    return found
+
+
+def _insert_new(connection: Connection, mover: Mover, inserts: list[dict[str, Any]]) -> set[str]:
+    """Insert, and tell which numbers another sender inserted in the same instant (PostgreSQL only:
+    SQLite has one writer at a time)."""
+    if not inserts:
+        return set()
+    rows = [
+        {"dispatch_id": v["b_dispatch_id"], "phone": v["b_phone"]} | {name: v[name] for name in _SET}
+        for v in sorted(inserts, key=lambda values: str(values["b_phone"]))
+    ]
+    if connection.dialect.name == "sqlite":
+        connection.execute(sqlite.insert(deliveries), rows)
+        return set()
+    statement = postgresql.insert(deliveries).values(rows).on_conflict_do_nothing()
+    won = set(connection.execute(statement.returning(deliveries.c.phone)).scalars())
+    return {str(row["phone"]) for row in rows} - won
+
+
+def _lost(connection: Connection, mover: Mover, move: Move) -> Outcome:
+    row = _lock_rows(connection, mover.dispatch_id, [move.phone])[move.phone]
+    return Outcome(False, DeliveryState(row["state"]), row["reason"])
+
+
+def _recently_sent(connection: Connection, mover: Mover, moves: Sequence[Move]) -> set[str]:
+    """Numbers that this very text went to, on this list, under another key, too short a time ago."""
+    guarded = [move for move in moves if move.not_if_sent_since is not None]
+    if not guarded:
+        return set()
+    campaign = mover.campaign
+    if connection.dialect.name == "postgresql":
+        # Two runs that look at the same instant would both see nothing: one looks after the other.
+        name = f"{campaign.company_key}/{campaign.list_id}"
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": name})
+    found: set[str] = set()
+    for start in range(0, len(guarded), IN_LIST):
+        part = guarded[start : start + IN_LIST]
+        query = (
+            select(deliveries.c.phone, func.max(deliveries.c.updated_at))
+            .join(dispatches, dispatches.c.id == deliveries.c.dispatch_id)
+            .where(
+                and_(
+                    deliveries.c.phone.in_([move.phone for move in part]),
+                    deliveries.c.fingerprint == mover.fingerprint,
+                    deliveries.c.dispatch_id != mover.dispatch_id,
+                    deliveries.c.state.in_([s.value for s in _MAY_HAVE_HAPPENED]),
+                    dispatches.c.company_key == campaign.company_key,
+                    dispatches.c.list_id == campaign.list_id,
+                    dispatches.c.step == StepName.SEND.value,
+                )
+            )
+            .group_by(deliveries.c.phone)
+        )
+        since = {move.phone: move.not_if_sent_since for move in part}
+        found |= {phone for phone, last in connection.execute(query).tuples() if last >= since[phone]}
+    return found
+
+
+_MAY_HAVE_HAPPENED = (DeliveryState.ACCEPTED, DeliveryState.CLAIMED, DeliveryState.IN_DOUBT)

@@ -1,0 +1,252 @@
+"""The ledger as the rest of the package sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, func, insert, select
+from sqlalchemy.engine import URL, Connection, Engine
+
+from airflow_sms_flow.core.delivery import ONCE_PREFIX, Campaign, DeliveryState, StepName
+from airflow_sms_flow.core.opt_in import OptIn
+from airflow_sms_flow.ledger import database, event_campaigns, leases, opt_ins
+from airflow_sms_flow.ledger.deliveries import IN_LIST, Move, Mover, apply_moves
+from airflow_sms_flow.ledger.known import Known, read_known
+from airflow_sms_flow.ledger.leases import Lease, TaskTry
+from airflow_sms_flow.ledger.schema import claimers, deliveries, dispatches, history
+from airflow_sms_flow.ledger.writer import Writer
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One move of one delivery, oldest first in every answer. `from_state` None: its first move."""
+
+    at: datetime
+    campaign: Campaign
+    from_state: DeliveryState | None
+    to_state: DeliveryState
+    reason: str | None
+    why: str
+    owner: str | None
+    run_id: str | None
+    try_number: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRow:
+    """Where one delivery stands, as reports need it. `claimer_id` made its last move."""
+
+    state: DeliveryState
+    reason: str | None
+    event_id: str
+    updated_at: datetime
+    expire_at: datetime | None
+    claimer_id: str | None
+
+
+class Ledger:
+    """One database of deliveries. Threads may share it; each call is a transaction of its own."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @classmethod
+    def open(cls, address: str | URL) -> Ledger:
+        """Open, and create or upgrade the tables. `address` is a SQLAlchemy URL, `sqlite:///…` or
+        `postgresql+psycopg://…`. Raises `InvalidInput` for another kind, `LedgerError` where it does not
+        answer or is newer than this code."""
+        engine = database.create_ledger_engine(address)
+        database.upgrade(engine)
+        return cls(engine)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._engine.dispose()
+
+    # -- dispatches ------------------------------------------------------------------------------------
+
+    def dispatch_id(self, campaign: Campaign) -> int:
+        """The row of this campaign, made at its first use."""
+        with database.writing(self._engine, "opening a dispatch") as connection:
+            return _dispatch_id(connection, campaign)
+
+    def known(self, dispatch_id: int, fingerprint: str, *, ask_again_after: timedelta | None = None) -> Known:
+        """Everything the ledger knows of this dispatch, in one bulk read. Abandoned claims count as in
+        doubt from here on."""
+        with database.writing(self._engine, "looking for abandoned claims") as connection:
+            leases.find_abandoned_claims(connection, dispatch_id, database.now(connection))
+        with database.reading(self._engine, "reading what was done") as connection:
+            before = database.now(connection) - ask_again_after if ask_again_after is not None else None
+            return read_known(connection, dispatch_id, fingerprint, before)
+
+    def rows(self, dispatch_id: int, phones: Sequence[str]) -> dict[str, DeliveryRow]:
+        """Where these numbers stand now; a number without a row is absent."""
+        found: dict[str, DeliveryRow] = {}
+        columns = [deliveries.c[name] for name in ("phone", *DeliveryRow.__slots__)]
+        with database.reading(self._engine, "reading results") as connection:
+            for start in range(0, len(phones), IN_LIST):
+                query = select(*columns).where(
+                    deliveries.c.dispatch_id == dispatch_id,
+                    deliveries.c.phone.in_(phones[start : start + IN_LIST]),
+                )
+                for row in connection.execute(query):
+                    found[row.phone] = DeliveryRow(
+                        DeliveryState(row.state),
+                        row.reason,
+                        row.event_id,
+                        row.updated_at,
+                        row.expire_at,
+                        row.claimer_id,
+                    )
+        return found
+
+    # -- claiming --------------------------------------------------------------------------------------
+
+    @contextmanager
+    def writer(self, campaign: Campaign, fingerprint: str, claimer_id: str) -> Iterator[Writer]:
+        """The group-committing writer under which one try of one task makes its moves."""
+        mover = Mover(self.dispatch_id(campaign), campaign, fingerprint, claimer_id)
+        with Writer(self._engine, mover) as writer:
+            yield writer
+
+    def register_claimer(self, dispatch_id: int, task_try: TaskTry, lease: Lease) -> str:
+        """Begin a try; its claims stand as long as `renew_lease` is called in time."""
+        with database.writing(self._engine, "registering this try") as connection:
+            return leases.register(connection, dispatch_id, task_try, lease, database.now(connection))
+
+    def renew_lease(self, claimer_id: str, lease: Lease) -> bool:
+        """False: the lease had run out. Stop sending."""
+        with database.writing(self._engine, "renewing the lease") as connection:
+            return leases.renew(connection, claimer_id, lease, database.now(connection))
+
+    def end_claimer(self, claimer_id: str) -> None:
+        """End a try: nothing of it is under way any more."""
+        with database.writing(self._engine, "ending this try") as connection:
+            leases.end(connection, claimer_id, database.now(connection))
+
+    # -- event-triggered campaigns and opt-ins ---------------------------------------------------------
+
+    def claim_event_campaign(self, company_key: str, list_id: str, event_type: str, claim_id: str) -> bool:
+        """Whether the caller may create the list's event-triggered campaign now; see `event_campaigns`."""
+        with database.writing(self._engine, "claiming a campaign") as connection:
+            at = database.now(connection)
+            return event_campaigns.claim_creation(connection, company_key, list_id, event_type, claim_id, at)
+
+    def release_event_campaign(self, company_key: str, list_id: str, claim_id: str) -> None:
+        """Give that right back."""
+        with database.writing(self._engine, "releasing a campaign") as connection:
+            event_campaigns.release_creation(connection, company_key, list_id, claim_id)
+
+    def opt_ins(
+        self, company_key: str, acquisition_campaign_id: str, phones: Sequence[str]
+    ) -> dict[str, OptIn]:
+        """What earlier polls saw of these numbers."""
+        with database.reading(self._engine, "reading opt-ins") as connection:
+            return opt_ins.read_opt_ins(connection, company_key, acquisition_campaign_id, phones)
+
+    def store_opt_ins(
+        self, company_key: str, acquisition_campaign_id: str, list_id: str, changed: Mapping[str, OptIn]
+    ) -> None:
+        """Remember what a poll saw."""
+        with database.writing(self._engine, "storing opt-ins") as connection:
+            opt_ins.write_opt_ins(
+                connection, company_key, acquisition_campaign_id, list_id, changed, database.now(connection)
+            )
+
+    # -- people's questions ----------------------------------------------------------------------------
+
+    def history(self, phone: str) -> list[HistoryEntry]:
+        """What happened to this number (E.164), over all campaigns."""
+        query = (
+            select(history, dispatches, claimers.c.owner, claimers.c.run_id, claimers.c.try_number)
+            .join(dispatches, dispatches.c.id == history.c.dispatch_id)
+            .outerjoin(claimers, claimers.c.id == history.c.claimer_id)
+            .where(history.c.phone == phone)
+            .order_by(history.c.id)
+        )
+        with database.reading(self._engine, "reading the history") as connection:
+            return [
+                HistoryEntry(
+                    row.at,
+                    Campaign(row.company_key, row.campaign_key, StepName(row.step), row.list_id),
+                    DeliveryState(row.from_state) if row.from_state else None,
+                    DeliveryState(row.to_state),
+                    row.reason,
+                    row.why,
+                    row.owner,
+                    row.run_id,
+                    row.try_number,
+                )
+                for row in connection.execute(query)
+            ]
+
+    def settle_in_doubt(self, campaign_key: str, *, sent: bool, by: str, phone: str | None = None) -> int:
+        """What a person found out about the rows in doubt of this key (or one number of it); returns how
+        many rows moved. A row settled as not sent is sent by the next try."""
+        to = DeliveryState.ACCEPTED if sent else DeliveryState.OPEN
+        why = f"settled as {'sent' if sent else 'not sent'} by {by}"[:200]
+        moved = 0
+        with database.writing(self._engine, "settling rows in doubt") as connection:
+            at = database.now(connection)
+            query = select(dispatches).where(dispatches.c.campaign_key == campaign_key)
+            for row in connection.execute(query).all():
+                leases.find_abandoned_claims(connection, row.id, at)
+                campaign = Campaign(row.company_key, campaign_key, StepName(row.step), row.list_id)
+                in_doubt = select(deliveries.c.phone, deliveries.c.fingerprint).where(
+                    deliveries.c.dispatch_id == row.id,
+                    deliveries.c.state == DeliveryState.IN_DOUBT.value,
+                    *([deliveries.c.phone == phone] if phone is not None else []),
+                )
+                for found in connection.execute(in_doubt).all():
+                    move = Move(found.phone, to, why, "by_hand", seen=DeliveryState.IN_DOUBT)
+                    apply_moves(connection, Mover(row.id, campaign, found.fingerprint), [move], at)
+                    moved += 1
+        return moved
+
+    def in_doubt_counts(self) -> dict[Campaign, int]:
+        """Where somebody has to look: rows in doubt, by campaign."""
+        query = (
+            select(dispatches, func.count().label("rows"))
+            .join(deliveries, deliveries.c.dispatch_id == dispatches.c.id)
+            .where(deliveries.c.state == DeliveryState.IN_DOUBT.value)
+            .group_by(dispatches.c.id)
+        )
+        with database.reading(self._engine, "counting rows in doubt") as connection:
+            return {
+                Campaign(row.company_key, row.campaign_key, StepName(row.step), row.list_id): row.rows
+                for row in connection.execute(query)
+            }
+
+    def prune(self, *, history_days: int, rows_days: int) -> tuple[int, int]:
+        """Forget history and rows older than so many days; returns how many of each. Rows of `once:` keys
+        guard for ever and stay."""
+        with database.writing(self._engine, "pruning") as connection:
+            at = database.now(connection)
+            old = delete(history).where(history.c.at < at - timedelta(days=history_days))
+            ever = select(dispatches.c.id).where(dispatches.c.campaign_key.startswith(ONCE_PREFIX))
+            rows = delete(deliveries).where(
+                deliveries.c.updated_at < at - timedelta(days=rows_days),
+                deliveries.c.dispatch_id.not_in(ever),
+            )
+            return connection.execute(old).rowcount, connection.execute(rows).rowcount
+
+
+def _dispatch_id(connection: Connection, campaign: Campaign) -> int:
+    key = {
+        "company_key": campaign.company_key,
+        "campaign_key": campaign.campaign_key,
+        "step": campaign.step.value,
+        "list_id": campaign.list_id,
+    }
+    query = select(dispatches.c.id).where(*(dispatches.c[name] == value for name, value in key.items()))
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert as insert_or_leave
+
+        row = insert_or_leave(dispatches).values(**key, created_at=database.now(connection))
+        connection.execute(row.on_conflict_do_nothing())
+    elif connection.execute(query).scalar_one_or_none() is None:
+        connection.execute(insert(dispatches).values(**key, created_at=database.now(connection)))
+    return int(connection.execute(query).scalar_one())
