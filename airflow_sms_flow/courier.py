@@ -1,0 +1,227 @@
+"""One recipient at a time: decide, claim, act, settle; again after a passing fault.
+
+The engine's threads (`dispatch`) share one courier. What an answer means for the whole task is raised here.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from airflow_sms_flow.clients.throttle import Slot
+from airflow_sms_flow.core.answers import Answer, AnswerClass
+from airflow_sms_flow.core.backoff import Patience
+from airflow_sms_flow.core.delivery import Campaign, DeliveryState
+from airflow_sms_flow.core.errors import BugError, ConfigError, InvalidInput, LedgerError, QuotaExhausted
+from airflow_sms_flow.core.phone import mask_phone
+from airflow_sms_flow.ledger import Lease, TaskTry
+from airflow_sms_flow.ledger.deliveries import Move
+from airflow_sms_flow.ledger.writer import Writer
+from airflow_sms_flow.progress import Progress
+from airflow_sms_flow.steps.step import Go, Recipient, Step
+
+log = logging.getLogger(__name__)
+
+#: A look at the list may be this old when the request leaves (DESIGN "Membership").
+LOOK_VALID_SECONDS = 60.0
+#: When the first answers of a task all refuse the request itself, it is our request that is wrong.
+BUG_AFTER_REFUSALS = 20
+
+_STATE_OF = {
+    AnswerClass.OK: DeliveryState.ACCEPTED,
+    AnswerClass.ALREADY: DeliveryState.ALREADY,
+    AnswerClass.REFUSED: DeliveryState.REFUSED,
+    AnswerClass.IN_DOUBT: DeliveryState.IN_DOUBT,
+    # It did not happen: the next attempt, or the next try, goes on.
+    AnswerClass.RETRY: DeliveryState.OPEN,
+    AnswerClass.WAIT: DeliveryState.OPEN,
+    AnswerClass.BUG: DeliveryState.OPEN,
+    AnswerClass.CONFIG: DeliveryState.OPEN,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One try of one step over one audience."""
+
+    campaign: Campaign
+    #: Of the message: a row that stands with another one is noticed.
+    fingerprint: str
+    task_try: TaskTry = field(default_factory=TaskTry)
+    concurrency: int = 24
+    lease: Lease = field(default_factory=Lease)
+    patience: Patience = field(default_factory=Patience)
+    #: Skip a number that the same text reached on this list so recently (Send, manual runs).
+    repeat_within: timedelta | None = None
+    #: Ask again those who were asked longer ago than this (Subscribe).
+    ask_again_after: timedelta | None = None
+    #: How long requests in flight may finish after a stop; Airflow kills hard after five seconds.
+    finish_seconds: float = 3.5
+
+    def __post_init__(self) -> None:
+        if self.concurrency < 1:
+            raise InvalidInput("concurrency", self.concurrency, "at least one request at a time: 1 or more")
+
+
+class Courier:
+    """Brings one delivery after another to its end. Threads share it.
+
+    `halt` ends waiting; `lease_stands` tells whether claims of this try still count.
+    """
+
+    def __init__(
+        self,
+        step: Step,
+        plan: Plan,
+        writer: Writer,
+        progress: Progress,
+        halt: threading.Event,
+        lease_stands: Callable[[], bool],
+    ) -> None:
+        self._step = step
+        self._plan = plan
+        self._writer = writer
+        self._progress = progress
+        self._halt = halt
+        self._lease_stands = lease_stands
+        self._guard = threading.Lock()
+        self._refused_first: list[Recipient] | None = []
+
+    def deliver(self, recipient: Recipient, seen: DeliveryState | None) -> None:
+        """Attempt until the delivery is settled, a bounded number of times; then it stays open.
+
+        Raises what ends the whole task: `ConfigError`, `BugError`, `QuotaExhausted`, `LedgerError`,
+        `Stopped`.
+        """
+        patience = self._plan.patience
+        for attempt in range(1, patience.attempts + 1):
+            answer, seen = self._attempt(recipient, seen)
+            if not self._try_again(answer):
+                self._progress.count("finished")
+                return
+            if self._halt.wait(patience.wait_seconds(attempt, random.random())):
+                return
+        log.warning("%s is left as it stands for now (%s)", mask_phone(recipient.phone), seen or "untouched")
+
+    def _try_again(self, answer: Answer | None) -> bool:
+        if answer is None:
+            return False
+        harmless = self._step.repeats_in_doubt
+        return answer.kind is AnswerClass.RETRY or (answer.kind is AnswerClass.IN_DOUBT and harmless)
+
+    def _attempt(
+        self, recipient: Recipient, seen: DeliveryState | None
+    ) -> tuple[Answer | None, DeliveryState | None]:
+        """One attempt: its answer (None: the delivery is not ours to make), and where it stands now."""
+        began = time.monotonic()
+        decision = self._step.decide(recipient, seen)
+        if isinstance(decision, Answer):
+            return decision, self._record(recipient, seen, decision)
+        slot = self._step.effects.take(self._halt.is_set)
+        if time.monotonic() - began > LOOK_VALID_SECONDS:
+            slot.give_back()
+            return Answer(AnswerClass.RETRY, detail="waited too long since the look at the list"), seen
+        claim_id = uuid.uuid4().hex
+        try:
+            claimed = self._claim(recipient, seen, claim_id)
+        except BaseException:
+            slot.give_back()
+            raise
+        if not claimed:
+            slot.give_back()
+            return None, seen
+        return self._act(recipient, decision, slot, claim_id)
+
+    def _claim(self, recipient: Recipient, seen: DeliveryState | None, claim_id: str) -> bool:
+        """Whether the claim is ours, on disk, and our lease still stands."""
+        since = self._plan.repeat_within
+        claim = Move(
+            recipient.phone,
+            DeliveryState.CLAIMED,
+            "request leaves",
+            seen=seen,
+            claim_id=claim_id,
+            not_if_sent_since=datetime.now(UTC) - since if since is not None else None,
+        )
+        if not self._writer.write(claim).moved:
+            return False
+        if self._lease_stands():
+            return True
+        # Suspended or starved in between: others may already count this row as in doubt.
+        self._writer.write(Move(recipient.phone, DeliveryState.OPEN, "lease ran out", claim_id=claim_id))
+        raise LedgerError("the lease of this task ran out before a request left: nothing was sent")
+
+    def _act(
+        self, recipient: Recipient, go: Go, slot: Slot, claim_id: str
+    ) -> tuple[Answer, DeliveryState | None]:
+        self._progress.count("attempted")
+        answer = self._step.act(recipient, go, slot, self._plan.campaign.event_id(recipient.phone))
+        to = _STATE_OF[answer.kind]
+        self._progress.count(to.value)
+        why = answer.detail or "answered"
+        settlement = Move(
+            recipient.phone, to, why, answer.reason, claim_id=claim_id, expire_at=_expiry(answer)
+        )
+        outcome = self._writer.write(settlement)
+        if not outcome.moved:
+            log.warning("A late answer for %s found its row settled already", mask_phone(recipient.phone))
+        self._suspect_our_request(recipient, answer)
+        _raise_if_fatal(answer)
+        return answer, outcome.state
+
+    def _record(
+        self, recipient: Recipient, seen: DeliveryState | None, answer: Answer
+    ) -> DeliveryState | None:
+        """Write down a decision that needed no request of effect."""
+        to = _STATE_OF[answer.kind]
+        state = seen
+        if to is not DeliveryState.OPEN or seen is None:  # otherwise nothing new is known
+            why = answer.detail or "decided without a request"
+            move = Move(recipient.phone, to, why, answer.reason, seen=seen, expire_at=_expiry(answer))
+            state = self._writer.write(move).state
+            self._progress.count(to.value)
+        _raise_if_fatal(answer)
+        return state
+
+    def _suspect_our_request(self, recipient: Recipient, answer: Answer) -> None:
+        """BUG when the first answers of the task all refuse the request itself, whoever it was for."""
+        with self._guard:
+            if self._refused_first is None:
+                return
+            if not self._step.blames_request(answer):
+                self._refused_first = None
+                return
+            self._refused_first.append(recipient)
+            if len(self._refused_first) < BUG_AFTER_REFUSALS:
+                return
+            refused, self._refused_first = self._refused_first, None
+        why = "the first answers all refused our request: it is wrong, not these people"
+        for one in refused:
+            self._writer.write(Move(one.phone, DeliveryState.OPEN, why, seen=DeliveryState.REFUSED))
+        raise BugError(
+            f"the first {BUG_AFTER_REFUSALS} requests were all refused ({answer.detail}): our request is "
+            f"wrong, nobody of them counts as refused. Please report this with the version in use"
+        )
+
+
+def _raise_if_fatal(answer: Answer) -> None:
+    """CONFIG, BUG and WAIT are about the whole task."""
+    match answer.kind:
+        case AnswerClass.CONFIG:
+            raise ConfigError(answer.detail)
+        case AnswerClass.BUG:
+            raise BugError(answer.detail)
+        case AnswerClass.WAIT:
+            raise QuotaExhausted(answer.detail, answer.value)
+
+
+def _expiry(answer: Answer) -> datetime | None:
+    """Until when a pending opt-in may be answered, where the answer is about one."""
+    found: datetime | None = getattr(answer.value, "expire_date", None)
+    return found

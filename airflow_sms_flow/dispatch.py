@@ -1,0 +1,241 @@
+"""The engine under all three flow steps: claim, send, settle, resume. It knows nothing of Airflow.
+
+It reads once what the ledger knows, hands everybody who is still due to its threads, and keeps the lease
+under which their claims count. For each recipient a thread (see `courier`)
+
+1. *decides* by reading calls only (is the person on the list?); many need no request at all;
+2. takes a slot of the rate limit, and only then
+3. *claims* the delivery: committed before the request leaves, so that a crash leaves a trace;
+4. *acts*: the one request with an effect;
+5. *settles* what the answer means, and waits for the commit before it claims anybody else.
+
+So a kill leaves at most one claimed row per thread. What a claim without an answer means, and who may
+repeat it, is DESIGN "Sending exactly once".
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+
+from airflow_sms_flow.core.delivery import DeliveryState
+from airflow_sms_flow.core.errors import LedgerError, Stopped
+from airflow_sms_flow.courier import Courier, Plan
+from airflow_sms_flow.ledger import Ledger
+from airflow_sms_flow.ledger.writer import Writer
+from airflow_sms_flow.progress import Progress
+from airflow_sms_flow.steps.step import Recipient, Step
+
+log = logging.getLogger(__name__)
+
+_BATCH = 2_000
+_POLL_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a try did: its rows in the ledger carry `claimer_id`."""
+
+    dispatch_id: int
+    claimer_id: str
+    attempted: int
+
+
+class Dispatcher:
+    """Runs one plan once. `stop` may be set by anybody at any time: nothing is claimed after that."""
+
+    def __init__(self, ledger: Ledger, step: Step, plan: Plan, stop: threading.Event | None = None) -> None:
+        self._ledger = ledger
+        self._step = step
+        self._plan = plan
+        self._told_to_stop = stop or threading.Event()
+        self._halt = threading.Event()
+        self._fed = threading.Event()
+        self._failure: BaseException | None = None
+        self._failing = threading.Lock()
+        self._work: queue.Queue[tuple[Recipient, DeliveryState | None]] = queue.Queue(plan.concurrency * 2)
+        self._lease_valid_until = 0.0
+        self._progress = Progress(None)
+
+    def run(self, recipients: Iterable[Recipient], total: int | None = None) -> Result:
+        """Reach everybody who is still due; returns when nothing is under way any more. Each number at most
+        once in `recipients`. Whoever a passing fault kept from being reached stays open in the ledger.
+
+        Raises `ConfigError`, `BugError` or `QuotaExhausted` after at most one request per thread,
+        `LedgerError` where a claim or a result cannot be written, `Stopped` when told to stop. Whatever was
+        answered is settled first.
+        """
+        plan = self._plan
+        self._progress = Progress(total)
+        dispatch_id = self._ledger.dispatch_id(plan.campaign)
+        known = self._ledger.known(dispatch_id, plan.fingerprint, ask_again_after=plan.ask_again_after)
+        if known.other_fingerprints:
+            log.warning(
+                "%d people got another text under campaign key %r: they count as already done. "
+                "Give a new text a campaign key of its own.",
+                known.other_fingerprints,
+                plan.campaign.campaign_key,
+            )
+        claimer_id = self._ledger.register_claimer(dispatch_id, plan.task_try, plan.lease)
+        self._lease_valid_until = time.monotonic() + plan.lease.seconds
+        try:
+            with (
+                self._ledger.writer(plan.campaign, plan.fingerprint, claimer_id) as writer,
+                self._crew(self._courier(writer), claimer_id),
+            ):
+                waiting = self._feed(_with_states(recipients, known.look_up))
+                self._wait_for_others(dispatch_id, waiting)
+        finally:
+            self._end(claimer_id)
+        if self._failure is not None:
+            raise self._failure
+        return Result(dispatch_id, claimer_id, self._progress["attempted"])
+
+    # -- the main thread -------------------------------------------------------------------------------
+
+    def _feed(self, recipients: Iterator[tuple[Recipient, DeliveryState | None, bool]]) -> list[Recipient]:
+        """Hand out everybody who is due; returns those whom another claimer is asking right now."""
+        waiting: list[Recipient] = []
+        for recipient, state, settled in recipients:
+            if self._halted():
+                break
+            if state is DeliveryState.CLAIMED:
+                waiting.append(recipient)
+            elif self._is_due(state, settled):
+                self._hand_out(recipient, state)
+            else:
+                self._progress.count("done before")
+        return waiting
+
+    def _is_due(self, state: DeliveryState | None, settled: bool) -> bool:
+        return not settled and (state is not DeliveryState.IN_DOUBT or self._step.repeats_in_doubt)
+
+    def _hand_out(self, recipient: Recipient, state: DeliveryState | None) -> None:
+        while not self._halted():
+            try:
+                self._work.put((recipient, state), timeout=_POLL_SECONDS)
+            except queue.Full:
+                continue
+            return
+
+    def _wait_for_others(self, dispatch_id: int, waiting: list[Recipient]) -> None:
+        """Claims of a living claimer are its own: see what they come to, and take what is due then."""
+        if waiting:
+            log.info("Another try of this task still waits for %d answers; waiting with it", len(waiting))
+        while waiting and not self._halted():
+            self._halt.wait(_POLL_SECONDS)
+            known = self._ledger.known(dispatch_id, self._plan.fingerprint)
+            still: list[Recipient] = []
+            for recipient, state, settled in _with_states(waiting, known.look_up):
+                if state is DeliveryState.CLAIMED:
+                    still.append(recipient)
+                elif self._is_due(state, settled):
+                    self._hand_out(recipient, state)
+            waiting = still
+
+    def _end(self, claimer_id: str) -> None:
+        """Say that nothing is under way; where the ledger itself is gone, the lease runs out by itself."""
+        try:
+            self._ledger.end_claimer(claimer_id)
+        except LedgerError as error:
+            self._fail(error)
+
+    # -- threads ---------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _crew(self, courier: Courier, claimer_id: str) -> Iterator[None]:
+        workers = [
+            threading.Thread(target=self._work_off, args=(courier,), name=f"sms-flow-{n}", daemon=True)
+            for n in range(self._plan.concurrency)
+        ]
+        watch = threading.Thread(target=self._watch, args=(claimer_id,), name="sms-flow-watch", daemon=True)
+        for thread in (watch, *workers):
+            thread.start()
+        try:
+            yield
+            self._fed.set()
+            self._join(workers)
+        except BaseException as error:  # a time-out of Airflow's too: settle first, raise at the end of `run`
+            self._fail(error)
+            self._join(workers)
+        finally:
+            self._halt.set()
+            watch.join()
+
+    def _join(self, workers: list[threading.Thread]) -> None:
+        """Wait for the workers; after a stop only as long as `finish_seconds`."""
+        deadline: float | None = None
+        for worker in workers:
+            while worker.is_alive():
+                worker.join(_POLL_SECONDS / 5)
+                if self._halted():
+                    deadline = deadline or time.monotonic() + self._plan.finish_seconds
+                    if time.monotonic() > deadline:
+                        return
+
+    def _courier(self, writer: Writer) -> Courier:
+        def lease_stands() -> bool:
+            return time.monotonic() < self._lease_valid_until
+
+        return Courier(self._step, self._plan, writer, self._progress, self._halt, lease_stands)
+
+    def _work_off(self, courier: Courier) -> None:
+        while not self._halted():
+            try:
+                recipient, seen = self._work.get(timeout=_POLL_SECONDS)
+            except queue.Empty:
+                if self._fed.is_set():
+                    return
+                continue
+            try:
+                courier.deliver(recipient, seen)
+            except Stopped:
+                return
+            except BaseException as error:  # a worker that died silently would lose people
+                self._fail(error)
+
+    def _watch(self, claimer_id: str) -> None:
+        """Renew the lease, tell the progress."""
+        lease = self._plan.lease
+        renewed_at = time.monotonic()
+        while not self._halt.wait(min(1.0, lease.renew_every_seconds)):
+            self._progress.tell_now_and_then()
+            now = time.monotonic()
+            if now - renewed_at < lease.renew_every_seconds:
+                continue
+            try:
+                renewed = self._ledger.renew_lease(claimer_id, lease)
+            except LedgerError as error:
+                self._fail(error)
+                return
+            if not renewed:
+                self._fail(LedgerError("the lease of this task ran out: it was suspended or starved"))
+                return
+            renewed_at = now
+            self._lease_valid_until = now + lease.seconds
+
+    def _fail(self, error: BaseException) -> None:
+        with self._failing:
+            self._failure = self._failure or error
+        self._halt.set()
+
+    def _halted(self) -> bool:
+        if self._told_to_stop.is_set() and not self._halt.is_set():
+            self._fail(Stopped("told to stop: requests under way were settled, the rest is open"))
+        return self._halt.is_set()
+
+
+def _with_states(
+    recipients: Iterable[Recipient], look_up: Callable[[list[str]], list[tuple[DeliveryState | None, bool]]]
+) -> Iterator[tuple[Recipient, DeliveryState | None, bool]]:
+    iterator = iter(recipients)
+    while batch := list(islice(iterator, _BATCH)):
+        states = look_up([recipient.phone for recipient in batch])
+        for recipient, (state, settled) in zip(batch, states, strict=True):
+            yield recipient, state, settled
