@@ -65,7 +65,8 @@ def may_move(before: DeliveryState | None, after: DeliveryState) -> bool:
 
 
 def is_settled(state: DeliveryState, reason: str | None) -> bool:
-    """Whether a later try leaves this delivery alone: done, refused by the vendor, or in doubt."""
+    """Whether every later try leaves this delivery alone: done, or refused by the vendor. What is in doubt
+    is for the step to say."""
     match state:
         case DeliveryState.ACCEPTED | DeliveryState.ALREADY:
             return True
