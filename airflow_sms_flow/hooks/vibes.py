@@ -1,0 +1,93 @@
+"""The connection type `vibes`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseHook
+
+from airflow_sms_flow.hooks.fields import ConnectionFields, get_fields
+from airflow_sms_flow.hooks.forms import check_result, field_behaviour, form_widgets
+
+if TYPE_CHECKING:
+    from airflow_sms_flow.clients.vibes import VibesClient
+
+#: The vendor's hosts; credentials of one region are unknown in the other (facts A.0).
+_REGION_HOSTS = {"us": "https://public-api.vibescm.com", "eu": "https://public-api.eu.vibes.com"}
+
+
+class VibesHook(BaseHook):
+    """Reads the Airflow connection and hands out the client.
+
+    :param vibes_conn_id: a connection of the type Vibes: host (any http(s) address) or extra `region` (us or
+        eu), login, password, extra `company_key`, and extra `source_code` where the account uses them.
+    """
+
+    conn_name_attr = "vibes_conn_id"
+    default_conn_name = "vibes_default"
+    conn_type = "vibes"
+    hook_name = "Vibes"
+
+    def __init__(self, vibes_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.vibes_conn_id = vibes_conn_id
+
+    def client(self, *, stop: Callable[[], bool] | None = None, **overrides: Any) -> VibesClient:
+        """A client for this account; `overrides` are further arguments of `VibesClient`.
+
+        `stop()` turning true ends waits for the rate limit. Raises `InvalidInput` or `ConfigError` that
+        names the connection and the field where something is missing.
+        """
+        from airflow_sms_flow.clients.vibes import VibesClient
+
+        arguments: dict[str, Any] = {
+            "host": self.base_url,
+            "company_key": self.company_key,
+            "username": self._fields.login,
+            "password": self._fields.password,
+            "stop": stop,
+        }
+        return VibesClient(**(arguments | overrides))
+
+    @property
+    def base_url(self) -> str:
+        """The address of the API, without a trailing slash."""
+        fields = self._fields
+        if fields.host:
+            return fields.base_url(fields.host)
+        region = fields.extra_text("region")
+        if region is None:
+            raise fields.wrong("host", None, "fill in an address, or choose the region us or eu")
+        if region.lower() not in _REGION_HOSTS:
+            raise fields.wrong("region", region, "us or eu, or fill in the host instead")
+        return fields.base_url(_REGION_HOSTS[region.lower()])
+
+    @property
+    def company_key(self) -> str:
+        """The account's key: a part of every address, and of the identity of every send."""
+        return self._fields.required_extra("company_key")
+
+    @property
+    def source_code(self) -> str | None:
+        """The source that new subscribers are counted under, where the account uses them."""
+        return self._fields.extra_text("source_code")
+
+    def test_connection(self) -> tuple[bool, str]:
+        """What the Test button of the connection form calls. Only reads."""
+        return check_result(self.vibes_conn_id, self.client)
+
+    @cached_property
+    def _fields(self) -> ConnectionFields:
+        return get_fields(self.vibes_conn_id, self.hook_name)
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """For Airflow 3.1; later ones read provider_info."""
+        return form_widgets(cls.conn_type)
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """For Airflow 3.1; later ones read provider_info."""
+        return field_behaviour(cls.conn_type)
