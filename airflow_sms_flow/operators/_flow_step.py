@@ -1,0 +1,301 @@
+"""What the three flow steps have in common at Airflow's side: when to run, under which key, what to push."""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from airflow_sms_flow.core.delivery import StepName, check_campaign_key
+from airflow_sms_flow.core.errors import InvalidInput, Unfinished
+from airflow_sms_flow.core.values import read_choice, read_flag, read_id
+from airflow_sms_flow.operators._base import SmsFlowOperator, is_literal
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from airflow.sdk import Context
+
+    from airflow_sms_flow.clients.vibes import VibesClient
+    from airflow_sms_flow.core.delivery import Campaign
+    from airflow_sms_flow.core.report import StepReport
+    from airflow_sms_flow.courier import Plan
+    from airflow_sms_flow.dispatch import Result
+    from airflow_sms_flow.hooks.vibes import VibesHook
+    from airflow_sms_flow.ledger import Ledger, TaskTry
+    from airflow_sms_flow.results import Outcomes, Pick
+    from airflow_sms_flow.steps.step import Recipient, Step
+
+_BATCH = 10_000
+_LIST_REMEDY = "the id of a Vibes subscription list, as its page in Vibes shows it"
+
+
+class FlowStepOperator(SmsFlowOperator):
+    """Parameters common to the three steps.
+
+    :param audience: another task's output, the reference that it pushed, or the path of a Parquet file.
+    :param list_id: the Vibes subscription list.
+    :param vibes_conn_id: a connection of the type Vibes.
+    :param campaign_key: what counts as the same message: nobody is reached twice under one key, list and
+        step. Default: DAG, task and logical date of the run. `once:<name>` means once, ever.
+    :param on_backfill: "skip" (default) does nothing in a backfill; "send" does what the step does.
+    :param dry_run: check everything that reading can check, reach nobody, report everybody as skipped.
+    :param concurrency: requests under way at once; 24 fill the vendor's limit at usual distances.
+    """
+
+    template_fields: Sequence[str] = (
+        "audience",
+        "list_id",
+        "campaign_key",
+        "on_backfill",
+        "dry_run",
+        "vibes_conn_id",
+    )
+    ui_color = "#f3e8ff"
+
+    step_name: ClassVar[StepName]
+    #: XCom key -> the people whose delivery stands so; pushed beside `results`.
+    audiences: ClassVar[Mapping[str, Pick]] = {}
+
+    # Made in the task itself: an event cannot be copied, and Airflow copies operators.
+    _stop: threading.Event | None = None
+
+    def __init__(
+        self,
+        *,
+        audience: Any,
+        list_id: str,
+        vibes_conn_id: str = "vibes_default",
+        campaign_key: str | None = None,
+        on_backfill: str = "skip",
+        dry_run: bool | str = False,
+        concurrency: int = 24,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.audience = audience
+        self.list_id = list_id
+        self.vibes_conn_id = vibes_conn_id
+        self.campaign_key = campaign_key
+        self.on_backfill = on_backfill
+        # Airflow has a method of this name, which only renders templates; the parameter's name is agreed.
+        self.dry_run = dry_run  # type: ignore[assignment, method-assign]  # see above
+        self.concurrency = concurrency
+        self._check_literals()
+
+    # -- what a step says of itself ----------------------------------------------------------------------
+
+    @abstractmethod
+    def make_step(self, client: VibesClient, path: str, ledger: Ledger | None) -> Step:
+        """Check by reading calls what can be checked, and make the step. `ledger` None: a dry run, in
+        which nothing may be made at Vibes."""
+
+    @abstractmethod
+    def recipients(self, batch: pa.RecordBatch) -> list[Recipient]:
+        """One recipient per row of the audience, in its order; rows that share a number share a `phone`."""
+
+    def check_audience(self, path: str) -> int:
+        """The number of rows; raises `InvalidInput` for an audience that this step must not take."""
+        from airflow_sms_flow.storage import check_prepared
+
+        return check_prepared(path).rows
+
+    def fingerprint(self, step: Step) -> str:
+        """Of what is sent: changed content under a kept key is noticed by it."""
+        return ""
+
+    def default_campaign_key(self, context: Context) -> str:
+        """DAG, task and logical date: a retry, a cleared task and a backfill of the interval share it."""
+        logical_date = context.get("logical_date")
+        run = logical_date.isoformat() if logical_date is not None else context["run_id"]
+        return f"{self.dag_id}/{self.task_id}/{run}"
+
+    # -- the run -------------------------------------------------------------------------------------------
+
+    def run(self, context: Context) -> dict[str, Any]:
+        """Reach everybody who is due; returns the step report. Raises `Unfinished` where somebody could not
+        be reached for a passing reason, after everything was pushed."""
+        self._stop = threading.Event()
+        self._check_literals(rendered=True)
+        from airflow_sms_flow.hooks.vibes import VibesHook
+        from airflow_sms_flow.settings import refuse_local_parts_on_other_machines
+        from airflow_sms_flow.storage import resolve_path
+
+        refuse_local_parts_on_other_machines()
+        path = resolve_path(self.audience)
+        rows = self.check_audience(path)
+        if self._is_skipped_backfill(context):
+            return self._skip_everybody(context, path, "backfill")
+        hook = VibesHook(self.vibes_conn_id)
+        with closing(hook.client(stop=self.is_stopped, pool_maxsize=self.concurrency)) as client:
+            if read_flag("dry_run", self.dry_run):
+                self.make_step(client, path, None)
+                return self._skip_everybody(context, path, "dry_run")
+            return self._dispatch(context, hook, client, path, rows)
+
+    def is_stopped(self) -> bool:
+        """Whether Airflow told this task to stop."""
+        return self._stop is not None and self._stop.is_set()
+
+    def on_kill(self) -> None:
+        """Airflow's kill signal, `execution_timeout`, marked as failed: nothing is claimed from here on."""
+        if self._stop is not None:
+            self._stop.set()
+
+    def _dispatch(
+        self, context: Context, hook: VibesHook, client: VibesClient, path: str, rows: int
+    ) -> dict[str, Any]:
+        from airflow_sms_flow.dispatch import Dispatcher
+        from airflow_sms_flow.hooks.ledger import open_ledger
+
+        with closing(open_ledger()) as ledger:
+            campaign = self._campaign(context, hook.company_key)
+            step = self.make_step(client, path, ledger)
+            plan = self.plan(context, campaign, step)
+            result = Dispatcher(ledger, step, plan, self._stop).run(self._everybody_once(path), rows)
+            report = self._push(context, path, ledger, plan, result)
+        for line in report.lines():
+            self.log.info(line)
+        if report.failed:
+            raise Unfinished(
+                f"{report.failed:,} of {rows:,} people could not be reached for a passing reason; nothing is "
+                f"lost, the next try goes on with them"
+            )
+        return report.as_dict()
+
+    def plan(self, context: Context, campaign: Campaign, step: Step) -> Plan:
+        """How this try goes about it."""
+        from airflow_sms_flow.courier import Plan
+
+        return Plan(campaign, self.fingerprint(step), _task_try(context), self.concurrency)
+
+    def _campaign(self, context: Context, company_key: str) -> Campaign:
+        from airflow_sms_flow.core.delivery import Campaign
+
+        key = self.campaign_key if self.campaign_key is not None else self.default_campaign_key(context)
+        return Campaign(company_key, check_campaign_key(key), self.step_name, self._list_id())
+
+    def _list_id(self) -> str:
+        return read_id("list_id", self.list_id, _LIST_REMEDY)
+
+    def _everybody_once(self, path: str) -> Iterator[Recipient]:
+        """Recipients whose number (or lead without a number) was not seen before in this audience."""
+        from airflow_sms_flow.ledger.known import recipient_key
+        from airflow_sms_flow.storage import read_batches
+
+        seen: set[int] = set()
+        for batch in read_batches(path, batch_size=_BATCH):
+            for recipient in self.recipients(batch):
+                key = recipient_key(recipient.phone)
+                if key not in seen:
+                    seen.add(key)
+                    yield recipient
+
+    def _is_skipped_backfill(self, context: Context) -> bool:
+        choice = read_choice("on_backfill", self.on_backfill, ("skip", "send"))
+        if context["dag_run"].run_type != "backfill":
+            return False
+        if choice == "skip":
+            self.log.info("This is a backfill and on_backfill is 'skip': nobody is reached")
+            return True
+        self.log.warning(
+            "This is a backfill and on_backfill is 'send'. The audience is the smart list as it is now, not "
+            "as of the interval, and each person is reached once per interval"
+        )
+        return False
+
+    # -- what is pushed ------------------------------------------------------------------------------------
+
+    def _push(self, context: Context, path: str, ledger: Ledger, plan: Plan, result: Result) -> StepReport:
+        """Write results and audiences from the ledger for the whole audience, and push their references."""
+        from airflow_sms_flow.core.report import Tally
+        from airflow_sms_flow.results import RESULTS_SCHEMA, picked_batches, read_outcomes, result_batches
+        from airflow_sms_flow.storage import read_batches
+
+        def outcomes() -> Iterator[Outcomes]:
+            batches = read_batches(path, batch_size=_BATCH)
+            return read_outcomes(ledger, result.dispatch_id, ((b, self._phones(b)) for b in batches))
+
+        tally = Tally()
+        self._write(context, "results", result_batches(outcomes(), tally, result.claimer_id), RESULTS_SCHEMA)
+        for name, pick in self.audiences.items():
+            picked = picked_batches(outcomes(), pick, with_expire_date=name == "pending")
+            self._write_audience(context, name, path, picked)
+        campaign = plan.campaign
+        return tally.report(
+            campaign.step, campaign.campaign_key, campaign.list_id, attempted=result.attempted
+        )
+
+    def _phones(self, batch: pa.RecordBatch) -> list[str]:
+        return [recipient.phone for recipient in self.recipients(batch)]
+
+    def _skip_everybody(self, context: Context, path: str, reason: str) -> dict[str, Any]:
+        """Nobody was reached: say so for everybody, and hand empty audiences on."""
+        from airflow_sms_flow.core.report import Tally
+        from airflow_sms_flow.results import RESULTS_SCHEMA, skipped_batches
+        from airflow_sms_flow.storage import read_batches
+
+        tally = Tally()
+        skipped = skipped_batches(read_batches(path, batch_size=_BATCH), reason, tally)
+        self._write(context, "results", skipped, RESULTS_SCHEMA)
+        for name in self.audiences:
+            self._write_audience(context, name, path, ())
+        key = self.campaign_key if self.campaign_key is not None else self.default_campaign_key(context)
+        report = tally.report(self.step_name, key, self._list_id(), attempted=0)
+        for line in report.lines():
+            self.log.info(line)
+        return report.as_dict()
+
+    def _write_audience(
+        self, context: Context, name: str, path: str, batches: Iterable[pa.RecordBatch]
+    ) -> None:
+        """An audience keeps the columns and the rules of the one it was taken from."""
+        from airflow_sms_flow.results import with_expire_date
+        from airflow_sms_flow.storage import read_metadata, read_schema
+
+        schema = read_schema(path).remove_metadata()
+        if name == "pending":
+            schema = with_expire_date(schema)
+        self._write(context, name, batches, schema, read_metadata(path))
+
+    def _write(
+        self,
+        context: Context,
+        name: str,
+        batches: Iterable[pa.RecordBatch],
+        schema: pa.Schema,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        from airflow_sms_flow.storage import reference, write_parquet
+
+        file = f"{self.folder(context)}/{name}.parquet"
+        rows = write_parquet(file, batches, schema=schema, metadata=metadata)
+        context["ti"].xcom_push(key=name, value=reference(file, rows))
+
+    def _check_literals(self, *, rendered: bool = False) -> None:
+        """What can be known while the DAG file is parsed is refused there; the rest once it is rendered."""
+        if rendered or is_literal(self.list_id):
+            self._list_id()
+        if self.campaign_key is not None and (rendered or is_literal(self.campaign_key)):
+            check_campaign_key(self.campaign_key)
+        if rendered or is_literal(self.on_backfill):
+            read_choice("on_backfill", self.on_backfill, ("skip", "send"))
+        if rendered or is_literal(self.dry_run):
+            read_flag("dry_run", self.dry_run)
+        if not isinstance(self.concurrency, int) or self.concurrency < 1:
+            raise InvalidInput("concurrency", self.concurrency, "at least one request at a time: 1 or more")
+
+
+def ids_and_phones(batch: pa.RecordBatch) -> Iterator[tuple[int, str]]:
+    """Of a prepared audience, where neither is ever missing."""
+    pairs = zip(batch.column("id").to_pylist(), batch.column("phone").to_pylist(), strict=True)
+    return cast("Iterator[tuple[int, str]]", pairs)
+
+
+def _task_try(context: Context) -> TaskTry:
+    from airflow_sms_flow.ledger import TaskTry
+
+    ti = context["ti"]
+    index = f"[{ti.map_index}]" if (ti.map_index or -1) >= 0 else ""
+    return TaskTry(f"{ti.dag_id}/{ti.task_id}{index}", ti.run_id, ti.try_number)

@@ -1,0 +1,99 @@
+"""Unsubscribe from Vibes List."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from airflow_sms_flow.core.delivery import StepName
+from airflow_sms_flow.operators._flow_step import FlowStepOperator
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from airflow_sms_flow.clients.vibes import VibesClient
+    from airflow_sms_flow.ledger import Ledger
+    from airflow_sms_flow.steps.step import Recipient, Step
+
+
+class UnsubscribeFromVibesListOperator(FlowStepOperator):
+    """Take each person of the audience off the list. Spares nobody: blocklisted people most need to leave.
+
+    Takes raw audiences (straight from the smart list) or prepared ones. A lead without a valid number is
+    tried by its Marketo id. Returns the step report. Further XCom key: `results`.
+
+    :param phone_fields: where a raw audience has numbers; the first valid one counts.
+    :param default_region: whose numbering plan reads a number of a lead without a known country.
+    :param country_field: the raw audience's column with the lead's country, if it has one.
+    """
+
+    template_fields: Sequence[str] = (
+        *FlowStepOperator.template_fields,
+        "phone_fields",
+        "default_region",
+        "country_field",
+    )
+    step_name: ClassVar[StepName] = StepName.UNSUBSCRIBE
+
+    def __init__(
+        self,
+        *,
+        phone_fields: Sequence[str] = ("mobilePhone",),
+        default_region: str = "US",
+        country_field: str | None = "country",
+        **kwargs: Any,
+    ) -> None:
+        self.phone_fields = phone_fields
+        self.default_region = default_region
+        self.country_field = country_field
+        self._prepared = False
+        super().__init__(**kwargs)
+
+    def check_audience(self, path: str) -> int:
+        """Raw audiences want `id` and the columns with numbers; suppress columns are not looked at."""
+        from airflow_sms_flow.storage import read_batches, row_count
+
+        wanted = ["id", "phone"] if self._is_prepared(path) else ["id", *self._phone_fields()]
+        for _ in read_batches(path, wanted, batch_size=1):
+            break  # says which column is missing
+        return row_count(path)
+
+    def make_step(self, client: VibesClient, path: str, ledger: Ledger | None) -> Step:
+        """Check that the list is there."""
+        from airflow_sms_flow.steps.unsubscribe import UnsubscribeStep
+
+        client.get_subscription_list(self._list_id())
+        self._prepared = self._is_prepared(path)
+        return UnsubscribeStep(client, self._list_id())
+
+    def recipients(self, batch: pa.RecordBatch) -> list[Recipient]:
+        """By number where there is a valid one, else `lead:<id>`."""
+        from airflow_sms_flow.ledger.known import LEAD_PREFIX
+        from airflow_sms_flow.steps.step import Recipient
+
+        ids = cast("list[int]", batch.column("id").to_pylist())
+        phones = batch.column("phone").to_pylist() if self._prepared else self._normalised(batch)
+        return [
+            Recipient(lead_id, phone or f"{LEAD_PREFIX}{lead_id}")
+            for lead_id, phone in zip(ids, phones, strict=True)
+        ]
+
+    def _normalised(self, batch: pa.RecordBatch) -> list[str | None]:
+        from airflow_sms_flow.core.audience import AudienceRules, first_valid_phones
+
+        rules = AudienceRules(
+            phone_fields=self._phone_fields(),
+            default_region=self.default_region,
+            country_field=self.country_field,
+            suppress=(),
+        )
+        return first_valid_phones(batch.to_pandas(), rules)
+
+    def _phone_fields(self) -> tuple[str, ...]:
+        fields = self.phone_fields
+        return (fields,) if isinstance(fields, str) else tuple(fields)
+
+    def _is_prepared(self, path: str) -> bool:
+        from airflow_sms_flow.storage import PREPARED_KEY, read_metadata
+
+        return PREPARED_KEY in read_metadata(path)
