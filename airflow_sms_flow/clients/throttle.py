@@ -16,9 +16,15 @@ from types import TracebackType
 
 from airflow_sms_flow.core.errors import InvalidInput, Stopped
 
-#: How much slower each 429 makes the ring, at most, and how long a slow-down takes to halve.
+#: The server's clock may run a little differently: a slot rests this much longer than the window.
+_CLOCK_MARGIN = 1.002
+
+#: How much slower 429s make the ring, at most, and how long a slow-down takes to halve.
 _MAX_SLOWDOWN = 8.0
 _RECOVERY_SECONDS = 10.0
+
+#: How often somebody who waits looks up for `stop`, which nobody signals.
+_GLANCE_SECONDS = 0.25
 
 
 class Slot:
@@ -59,8 +65,13 @@ class Ring:
     ) -> None:
         if limit < 1:
             raise InvalidInput("limit", limit, "a rate limit is a whole number of calls, at least 1")
+        if window_seconds <= 0:
+            raise InvalidInput("window_seconds", window_seconds, "give the length of the vendor's window")
+        if concurrency is not None and concurrency < 1:
+            raise InvalidInput("concurrency", concurrency, "at least 1 call at once, or None for no bound")
         self.window_seconds = window_seconds
         self._clock = clock
+        self._turn = threading.Lock()  # whoever waits for a slot; the others wait for the turn, asleep
         self._lock = threading.Condition()
         self._free_at: list[float] = [0.0] * limit  # a heap; slots in use are not in it
         self._size = limit
@@ -69,7 +80,20 @@ class Ring:
         self._concurrency = concurrency
         self._next_at = 0.0
         self._slowdown = 1.0
-        self._slowed_at = 0.0
+        self._slowed_at = float("-inf")
+        self._trusted_until = float("inf")
+
+    @property
+    def in_use(self) -> int:
+        """How many calls are under way."""
+        with self._lock:
+            return self._in_use
+
+    @property
+    def concurrency(self) -> int | None:
+        """How many calls may be under way at once; None: as many as there are slots."""
+        with self._lock:
+            return self._concurrency
 
     @property
     def size(self) -> int:
@@ -79,32 +103,53 @@ class Ring:
 
     def take(self, stop: Callable[[], bool] | None = None) -> Slot:
         """Wait for a slot. Raises `Stopped` as soon as `stop()` is true, without having taken one."""
-        with self._lock:
-            while True:
-                if stop is not None and stop():
-                    raise Stopped("stopped while waiting for the rate limit")
-                wait = self._seconds_until_free()
-                if wait <= 0:
-                    break
-                # Wake up now and then for `stop`, which nobody signals.
-                self._lock.wait(min(wait, 0.25))
-            heapq.heappop(self._free_at)
-            self._in_use += 1
-            now = self._clock()
-            pace = self.window_seconds / max(self._size, 1) * self._current_slowdown(now)
-            self._next_at = max(self._next_at, now - pace) + pace
-            return Slot(self)
+        _refuse_if(stop)
+        while not self._turn.acquire(timeout=_GLANCE_SECONDS):
+            _refuse_if(stop)
+        try:
+            with self._lock:
+                return self._take_free(stop)
+        finally:
+            self._turn.release()
+
+    def _take_free(self, stop: Callable[[], bool] | None) -> Slot:
+        while True:
+            _refuse_if(stop)
+            wait = self._seconds_until_free()
+            if wait <= 0:
+                break
+            self._lock.wait(min(wait, _GLANCE_SECONDS))
+        heapq.heappop(self._free_at)
+        self._in_use += 1
+        now = self._clock()
+        pace = self.window_seconds / max(self._size, 1) * self._current_slowdown(now)
+        self._next_at = max(self._next_at, now - pace) + pace
+        return Slot(self)
 
     def slow_down(self) -> None:
-        """After a 429: halve the pace (at most to an eighth); it recovers by itself."""
+        """After a 429: halve the pace (at most to an eighth); it recovers by itself.
+
+        Calls that were under way together are refused together: they count as one within a window.
+        """
         with self._lock:
             now = self._clock()
+            if now - self._slowed_at < self.window_seconds:
+                return
             self._slowdown = min(self._current_slowdown(now) * 2, _MAX_SLOWDOWN)
             self._slowed_at = now
 
-    def resize(self, wanted: int) -> int:
-        """Grow at once, or shrink as slots come free; returns how many slots are still answered for."""
+    def trust_for(self, seconds: float) -> None:
+        """From then on no slot is given out until this is called again: for a ring whose slots are lent."""
         with self._lock:
+            self._trusted_until = self._clock() + seconds
+            self._lock.notify_all()
+
+    def resize(self, wanted: int, concurrency: int | None = None) -> int:
+        """Grow at once, or shrink as slots come free; returns how many slots are still answered for.
+        `concurrency` replaces the bound on calls under way, where the ring has one."""
+        with self._lock:
+            if self._concurrency is not None and concurrency is not None:
+                self._concurrency = concurrency
             if wanted > self._size - self._retiring:
                 revived = min(self._retiring, wanted - (self._size - self._retiring))
                 self._retiring -= revived
@@ -129,6 +174,8 @@ class Ring:
         self._retire_idle()
         if self._concurrency is not None and self._in_use >= self._concurrency:
             return self.window_seconds
+        if self._clock() > self._trusted_until:
+            return self.window_seconds
         # A ring shrunk to nothing, or one whose slots are all in flight, waits to be notified.
         if not self._free_at or self._in_use >= self._size - self._retiring:
             return self.window_seconds
@@ -141,5 +188,10 @@ class Ring:
     def _give_back(self, hold_seconds: float) -> None:
         with self._lock:
             self._in_use -= 1
-            heapq.heappush(self._free_at, self._clock() + self.window_seconds + hold_seconds)
+            heapq.heappush(self._free_at, self._clock() + self.window_seconds * _CLOCK_MARGIN + hold_seconds)
             self._lock.notify()
+
+
+def _refuse_if(stop: Callable[[], bool] | None) -> None:
+    if stop is not None and stop():
+        raise Stopped("stopped while waiting for the rate limit")
