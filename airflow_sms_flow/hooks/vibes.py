@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from airflow_sms_flow.hooks.forms import check_result, field_behaviour, form_wid
 
 if TYPE_CHECKING:
     from airflow_sms_flow.clients.vibes import VibesClient
+    from airflow_sms_flow.ledger import Ledger
 
 #: The vendor's hosts; credentials of one region are unknown in the other (facts A.0).
 _REGION_HOSTS = {"us": "https://public-api.vibescm.com", "eu": "https://public-api.eu.vibes.com"}
@@ -22,7 +24,8 @@ class VibesHook(BaseHook):
     """Reads the Airflow connection and hands out the client.
 
     :param vibes_conn_id: a connection of the type Vibes: host (any http(s) address) or extra `region` (us or
-        eu), login, password, extra `company_key`, and extra `source_code` where the account uses them.
+        eu), login, password, extra `company_key`, and extra `source_code`, the short code that texts come
+        from.
     """
 
     conn_name_attr = "vibes_conn_id"
@@ -51,6 +54,23 @@ class VibesHook(BaseHook):
         }
         return VibesClient(**(arguments | overrides))
 
+    @contextmanager
+    def sharing_client(
+        self, ledger: Ledger, *, stop: Callable[[], bool] | None = None, **overrides: Any
+    ) -> Iterator[VibesClient]:
+        """A client that shares the account's rate limits with every other task through the ledger; closed
+        at the end. Raises `LedgerError` where the ledger does not answer."""
+        from airflow_sms_flow.clients.vibes import VibesRings
+        from airflow_sms_flow.rings import shared_rings
+
+        rings = VibesRings()
+        named = {"events": rings.events, "calls": rings.calls}
+        with (
+            closing(self.client(stop=stop, rings=rings, **overrides)) as client,
+            shared_rings(ledger, f"vibes:{self.company_key}", named),
+        ):
+            yield client
+
     @property
     def base_url(self) -> str:
         """The address of the API, without a trailing slash."""
@@ -71,7 +91,7 @@ class VibesHook(BaseHook):
 
     @property
     def source_code(self) -> str | None:
-        """The source that new subscribers are counted under, where the account uses them."""
+        """The short code that our event-triggered campaigns text from; None where the connection has none."""
         return self._fields.extra_text("source_code")
 
     def test_connection(self) -> tuple[bool, str]:

@@ -16,6 +16,7 @@ from airflow_sms_flow.ledger import database, event_campaigns, leases, opt_ins
 from airflow_sms_flow.ledger.deliveries import IN_LIST, Move, Mover, apply_moves
 from airflow_sms_flow.ledger.known import Known, read_known
 from airflow_sms_flow.ledger.leases import Lease, TaskTry
+from airflow_sms_flow.ledger.ring_shares import RingShares
 from airflow_sms_flow.ledger.schema import claimers, deliveries, dispatches, history
 from airflow_sms_flow.ledger.writer import Writer
 
@@ -54,11 +55,12 @@ class Ledger:
         self._engine = engine
 
     @classmethod
-    def open(cls, address: str | URL) -> Ledger:
+    def open(cls, address: str | URL, *, busy_seconds: float = database.BUSY_SECONDS) -> Ledger:
         """Open, and create or upgrade the tables. `address` is a SQLAlchemy URL, `sqlite:///…` or
-        `postgresql+psycopg://…`. Raises `InvalidInput` for another kind, `LedgerError` where it does not
-        answer or is newer than this code."""
-        engine = database.create_ledger_engine(address)
+        `postgresql+psycopg://…`. A transaction waits `busy_seconds` for somebody else's lock, then fails.
+        Raises `InvalidInput` for another kind, `LedgerError` where it does not answer or is newer than this
+        code."""
+        engine = database.create_ledger_engine(address, busy_seconds)
         database.upgrade(engine)
         return cls(engine)
 
@@ -81,6 +83,12 @@ class Ledger:
         with database.reading(self._engine, "reading what was done") as connection:
             before = database.now(connection) - ask_again_after if ask_again_after is not None else None
             return read_known(connection, dispatch_id, fingerprint, before)
+
+    def rows_after_claims(self, dispatch_id: int, phones: Sequence[str]) -> dict[str, DeliveryRow]:
+        """Like `rows`; abandoned claims of the whole dispatch count as in doubt from here on."""
+        with database.writing(self._engine, "looking for abandoned claims") as connection:
+            leases.find_abandoned_claims(connection, dispatch_id, database.now(connection))
+        return self.rows(dispatch_id, phones)
 
     def rows(self, dispatch_id: int, phones: Sequence[str]) -> dict[str, DeliveryRow]:
         """Where these numbers stand now; a number without a row is absent."""
@@ -156,6 +164,14 @@ class Ledger:
                 connection, company_key, acquisition_campaign_id, list_id, changed, database.now(connection)
             )
 
+    # -- rate limits -----------------------------------------------------------------------------------
+
+    @contextmanager
+    def ring_shares(self, account: str) -> Iterator[RingShares]:
+        """The shares of one account's rate limits, held still for the length of the block."""
+        with database.writing(self._engine, "sharing the rate limit") as connection:
+            yield RingShares(connection, account, database.now(connection))
+
     # -- people's questions ----------------------------------------------------------------------------
 
     def history(self, phone: str) -> list[HistoryEntry]:
@@ -195,19 +211,25 @@ class Ledger:
             for row in connection.execute(query).all():
                 leases.find_abandoned_claims(connection, row.id, at)
                 campaign = Campaign(row.company_key, campaign_key, StepName(row.step), row.list_id)
-                in_doubt = select(deliveries.c.phone, deliveries.c.fingerprint).where(
+                in_doubt = select(deliveries).where(
                     deliveries.c.dispatch_id == row.id,
                     deliveries.c.state == DeliveryState.IN_DOUBT.value,
                     *([deliveries.c.phone == phone] if phone is not None else []),
                 )
-                for found in connection.execute(in_doubt).all():
-                    move = Move(found.phone, to, why, "by_hand", seen=DeliveryState.IN_DOUBT)
-                    apply_moves(connection, Mover(row.id, campaign, found.fingerprint), [move], at)
-                    moved += 1
+                locked = in_doubt.order_by(deliveries.c.phone).with_for_update()
+                for found in connection.execute(locked).all():
+                    # The claim stays: should its answer come after all, it knows better than "not sent".
+                    move = Move(found.phone, to, why, "by_hand", claim_id=found.claim_id)
+                    mover = Mover(row.id, campaign, found.fingerprint)
+                    moved += apply_moves(connection, mover, [move], at)[0].moved
         return moved
 
     def in_doubt_counts(self) -> dict[Campaign, int]:
-        """Where somebody has to look: rows in doubt, by campaign."""
+        """Where somebody has to look: rows in doubt, by campaign; claims that were abandoned among them."""
+        claimed = select(deliveries.c.dispatch_id).where(deliveries.c.state == DeliveryState.CLAIMED.value)
+        with database.writing(self._engine, "looking for abandoned claims") as connection:
+            for dispatch_id in connection.execute(claimed.distinct()).scalars().all():
+                leases.find_abandoned_claims(connection, dispatch_id, database.now(connection))
         query = (
             select(dispatches, func.count().label("rows"))
             .join(deliveries, deliveries.c.dispatch_id == dispatches.c.id)
@@ -222,7 +244,7 @@ class Ledger:
 
     def prune(self, *, history_days: int, rows_days: int) -> tuple[int, int]:
         """Forget history and rows older than so many days; returns how many of each. Rows of `once:` keys
-        guard for ever and stay."""
+        guard for ever and stay; so does what is in doubt, until somebody settles it."""
         with database.writing(self._engine, "pruning") as connection:
             at = database.now(connection)
             old = delete(history).where(history.c.at < at - timedelta(days=history_days))
@@ -230,8 +252,12 @@ class Ledger:
             rows = delete(deliveries).where(
                 deliveries.c.updated_at < at - timedelta(days=rows_days),
                 deliveries.c.dispatch_id.not_in(ever),
+                deliveries.c.state.not_in([state.value for state in _UNSETTLED]),
             )
             return connection.execute(old).rowcount, connection.execute(rows).rowcount
+
+
+_UNSETTLED = (DeliveryState.CLAIMED, DeliveryState.IN_DOUBT)
 
 
 def _dispatch_id(connection: Connection, campaign: Campaign) -> int:

@@ -145,3 +145,14 @@ opt_ins = Table(
     Column("absent_since", UtcDateTime),  # first poll of a row that found neither pending nor subscribed
     Column("updated_at", UtcDateTime, nullable=False),
 )
+
+#: How the tasks that call one account at once share its rate limits: see `rings`.
+ring_shares = Table(
+    "sms_flow_ring_shares",
+    metadata,
+    Column("account", String(250), primary_key=True),  # vibes:<company key>, marketo:<address>
+    Column("ring", String(20), primary_key=True),
+    Column("holder_id", String(32), primary_key=True),  # one task's client
+    Column("slots", Integer, nullable=False),  # that this holder may use, or that are not yet safe again
+    Column("lease_until", UtcDateTime, nullable=False),  # from then on others may take them
+)

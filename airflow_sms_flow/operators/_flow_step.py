@@ -128,11 +128,11 @@ class FlowStepOperator(SmsFlowOperator):
         if self._is_skipped_backfill(context):
             return self._skip_everybody(context, path, "backfill")
         hook = VibesHook(self.vibes_conn_id)
-        with closing(hook.client(stop=self.is_stopped, pool_maxsize=self.concurrency)) as client:
-            if read_flag("dry_run", self.dry_run):
+        if read_flag("dry_run", self.dry_run):
+            with closing(hook.client(stop=self.is_stopped)) as client:
                 self.make_step(client, path, None)
-                return self._skip_everybody(context, path, "dry_run")
-            return self._dispatch(context, hook, client, path, rows)
+            return self._skip_everybody(context, path, "dry_run")
+        return self._dispatch(context, hook, path, rows)
 
     def is_stopped(self) -> bool:
         """Whether Airflow told this task to stop."""
@@ -143,17 +143,17 @@ class FlowStepOperator(SmsFlowOperator):
         if self._stop is not None:
             self._stop.set()
 
-    def _dispatch(
-        self, context: Context, hook: VibesHook, client: VibesClient, path: str, rows: int
-    ) -> dict[str, Any]:
+    def _dispatch(self, context: Context, hook: VibesHook, path: str, rows: int) -> dict[str, Any]:
         from airflow_sms_flow.dispatch import Dispatcher
         from airflow_sms_flow.hooks.ledger import open_ledger
 
         with closing(open_ledger()) as ledger:
             campaign = self._campaign(context, hook.company_key)
-            step = self.make_step(client, path, ledger)
-            plan = self.plan(context, campaign, step)
-            result = Dispatcher(ledger, step, plan, self._stop).run(self._everybody_once(path), rows)
+            sharing = hook.sharing_client(ledger, stop=self.is_stopped, pool_maxsize=self.concurrency)
+            with sharing as client:
+                step = self.make_step(client, path, ledger)
+                plan = self.plan(context, campaign, step)
+                result = Dispatcher(ledger, step, plan, self._stop).run(self._everybody_once(path), rows)
             report = self._push(context, path, ledger, plan, result)
         for line in report.lines():
             self.log.info(line)
@@ -234,10 +234,12 @@ class FlowStepOperator(SmsFlowOperator):
         """Nobody was reached: say so for everybody, and hand empty audiences on."""
         from airflow_sms_flow.core.report import Tally
         from airflow_sms_flow.results import RESULTS_SCHEMA, skipped_batches
-        from airflow_sms_flow.storage import read_batches
+        from airflow_sms_flow.storage import PREPARED_KEY, read_batches, read_metadata
 
         tally = Tally()
-        skipped = skipped_batches(read_batches(path, batch_size=_BATCH), reason, tally)
+        # In a raw audience `phone` is a field of Marketo's own, not a number in E.164.
+        columns = ["id", "phone"] if PREPARED_KEY in read_metadata(path) else ["id"]
+        skipped = skipped_batches(read_batches(path, columns, _BATCH), reason, tally)
         self._write(context, "results", skipped, RESULTS_SCHEMA)
         for name in self.audiences:
             self._write_audience(context, name, path, ())
@@ -297,5 +299,5 @@ def _task_try(context: Context) -> TaskTry:
     from airflow_sms_flow.ledger import TaskTry
 
     ti = context["ti"]
-    index = f"[{ti.map_index}]" if (ti.map_index or -1) >= 0 else ""
+    index = f"[{ti.map_index}]" if ti.map_index is not None and ti.map_index >= 0 else ""
     return TaskTry(f"{ti.dag_id}/{ti.task_id}{index}", ti.run_id, ti.try_number)

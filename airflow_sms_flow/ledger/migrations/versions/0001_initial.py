@@ -106,3 +106,12 @@ def upgrade() -> None:
             "company_key", "acquisition_campaign_id", "phone", name="pk_sms_flow_opt_ins"
         ),
     )
+    op.create_table(
+        "sms_flow_ring_shares",
+        sa.Column("account", sa.String(250), nullable=False),
+        sa.Column("ring", sa.String(20), nullable=False),
+        sa.Column("holder_id", sa.String(32), nullable=False),
+        sa.Column("slots", sa.Integer, nullable=False),
+        sa.Column("lease_until", UtcDateTime, nullable=False),
+        sa.PrimaryKeyConstraint("account", "ring", "holder_id", name="pk_sms_flow_ring_shares"),
+    )
