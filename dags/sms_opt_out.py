@@ -21,7 +21,7 @@ with DAG(
     start_date=pendulum.datetime(2026, 1, 1, tz="America/New_York"),
     catchup=False,
     max_active_runs=1,
-    default_args={"retries": 2, "retry_delay": timedelta(minutes=5)},
+    default_args={"retries": 3, "retry_delay": timedelta(minutes=2)},
     doc_md=__doc__,
     tags=["sms"],
     params={

@@ -22,6 +22,7 @@ from airflow_sms_flow.demo.local_airflow import (
     free_port,
     running,
 )
+from airflow_sms_flow.storage import task_folder
 
 _RUN_WITHIN_SECONDS = 420
 
@@ -38,6 +39,11 @@ class Places:
     def home(self) -> Path:
         """AIRFLOW_HOME."""
         return self.folder / "airflow"
+
+    def files_of(self, run: Run) -> Path:
+        """Where a run's tasks keep their files."""
+        root = str(self.home / "sms_flow" / "files")
+        return Path(task_folder(root, run.dag_id, run.run_id, "task")).parent
 
 
 @dataclass
@@ -172,7 +178,7 @@ def _tell(
         ),
         "Some of the phones": account.conversation_lines(sandbox_url, 2),
         "As the vendors counted": account.proof_lines(sandbox_url),
-        "The files": account.file_lines(places.home / "sms_flow"),
+        "The files": account.file_lines([places.files_of(run) for run in (campaign, opt_in, opt_out)]),
         "And": [f"  the ledger: {places.home / 'sms_flow' / 'ledger.db'}", f"  all logs:   {places.folder}"],
     }
     for title, lines in parts.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def answer_lines(counts: Mapping[str, int]) -> list[str]:
     return [
         _line("  said yes", counts["confirmed"]),
         _line("  said no", counts["declined"]),
-        _line("  did not answer in time", counts["expired"]),
+        _line("  did not say yes in time", counts["expired"]),
     ]
 
 
@@ -78,10 +78,13 @@ def proof_lines(sandbox_url: str) -> list[str]:
     return lines
 
 
-def file_lines(folder: Path) -> list[str]:
-    """Where the files lie, and how to look into one."""
-    files = sorted(folder.rglob("*.parquet"))
-    return [f"  {file} ({file.stat().st_size:,} bytes)" for file in files]
+def file_lines(folders: Sequence[Path]) -> list[str]:
+    """The files of these runs, each run's folder once."""
+    lines = []
+    for folder in folders:
+        lines.append(f"  {folder}")
+        lines += [f"      {file.relative_to(folder)}" for file in sorted(folder.rglob("*.parquet"))]
+    return lines
 
 
 def _line(name: str, number: int) -> str:

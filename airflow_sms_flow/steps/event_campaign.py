@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from airflow_sms_flow.clients.vibes import VibesClient
-from airflow_sms_flow.clients.vibes_records import EventCampaign
+from airflow_sms_flow.clients.vibes_records import EventCampaign, SourceCode
 from airflow_sms_flow.core.answers import AnswerClass
 from airflow_sms_flow.core.errors import BugError, ConfigError, Stopped
 from airflow_sms_flow.ledger import Ledger
@@ -24,10 +24,6 @@ from airflow_sms_flow.steps.send import MESSAGE_FIELD
 OUR_TEMPLATE = f"{{{{ ev.{MESSAGE_FIELD} }}}}"
 
 _STANDING = ("scheduled", "in_progress")
-_READY_WITHIN_SECONDS = 120.0
-#: How long a creation whose answer was lost is looked for before it counts as not made.
-_LOOK_FOR_SECONDS = 20.0
-_LOOK_EVERY_SECONDS = 1.0
 
 
 def our_event_type(list_id: str) -> str:
@@ -78,14 +74,17 @@ class OurCampaign:
     list_id: str
     source_code: str
     stop: Callable[[], bool] = lambda: False
+    ready_within_seconds: float = 150.0  #: longer than a claim that its claimer abandoned stands
+    look_for_seconds: float = 20.0  #: for a creation whose answer was lost, before it counts as not made
+    look_every_seconds: float = 1.0
 
     def ensure(self) -> str:
         """The event type under which texts reach the list now. Of any number of tasks that call this at
         once, one creates the campaign and the others wait for it."""
         event_type = our_event_type(self.list_id)
-        deadline = time.monotonic() + _READY_WITHIN_SECONDS
+        deadline = time.monotonic() + self.ready_within_seconds
         claim_id = uuid.uuid4().hex
-        look_until: float | None = None
+        look_until = 0.0
         try:
             while not self._stands_and_runs(event_type):
                 if self.stop():
@@ -93,15 +92,16 @@ class OurCampaign:
                 if time.monotonic() > deadline:
                     raise ConfigError(
                         f"event_type {event_type!r}: its campaign is not running after "
-                        f"{_READY_WITHIN_SECONDS:.0f} seconds; look at it in Vibes"
+                        f"{self.ready_within_seconds:.0f} seconds; look at it in Vibes"
                     )
-                if look_until is not None and time.monotonic() > look_until:
-                    look_until = None
-                if look_until is None and self._may_create(event_type, claim_id):
+                if time.monotonic() > look_until and self._may_create(event_type, claim_id):
                     look_until = time.monotonic() + self._create(event_type)
-                time.sleep(_LOOK_EVERY_SECONDS)
+                time.sleep(self.look_every_seconds)
+            look_until = 0.0
         finally:
-            self.ledger.release_event_campaign(self.company_key, self.list_id, claim_id)
+            # Whoever leaves while a creation may still appear keeps its claim: it runs out by itself.
+            if time.monotonic() > look_until:
+                self.ledger.release_event_campaign(self.company_key, self.list_id, claim_id)
         verify(self.client, event_type, self.list_id, OUR_TEMPLATE)
         return event_type
 
@@ -119,11 +119,7 @@ class OurCampaign:
 
     def _create(self, event_type: str) -> float:
         """Ask Vibes for the campaign; for how many seconds to look for it before asking again."""
-        if not self.source_code:
-            raise ConfigError(
-                "the Vibes connection has no source_code: set the short code that texts come from in its "
-                "extra fields, or name the event_type of a campaign that stands"
-            )
+        source = self._source()
         # The account's own time zone is unknown, and a start date in its future would only be scheduled.
         yesterday = (datetime.now(UTC) - timedelta(days=1)).date()
         answer = self.client.create_event_campaign(
@@ -131,7 +127,9 @@ class OurCampaign:
             event_type=event_type,
             message_template=OUR_TEMPLATE,
             list_id=self.list_id,
-            source_code=self.source_code,
+            source_code=source.code,
+            source_code_type=source.code_type,
+            country_code=source.country_code,
             start_date=yesterday,
         )
         match answer.kind:
@@ -140,9 +138,22 @@ class OurCampaign:
             case AnswerClass.BUG:
                 raise BugError(answer.detail)
             case AnswerClass.OK | AnswerClass.ALREADY:
-                return _READY_WITHIN_SECONDS  # 202 is not "ready", but it is never "not made"
+                return self.ready_within_seconds  # 202 is not "ready", but it is never "not made"
+            case AnswerClass.RETRY:
+                return self.look_every_seconds
             case _:
-                return _LOOK_FOR_SECONDS
+                return self.look_for_seconds
+
+    def _source(self) -> SourceCode:
+        """The connection's source code as the account leases it."""
+        leased = {code.code: code for code in self.client.list_source_codes()}
+        if self.source_code in leased:
+            return leased[self.source_code]
+        raise ConfigError(
+            f"the Vibes connection's source_code is {self.source_code!r}: set the short code that texts come "
+            f"from in its extra fields (the account has: {', '.join(sorted(leased)) or 'none'}), or name the "
+            f"event_type of a campaign that stands"
+        )
 
 
 def _standing(client: VibesClient, event_type: str) -> list[EventCampaign]:
