@@ -6,9 +6,12 @@ they are on the list; this module folds those polls into a decision that errs on
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+
+from airflow_sms_flow.core.errors import InvalidInput
 
 #: How long after `expire_at` a poll must be to decide "expired": the vendor's clock is not ours.
 EXPIRY_GRACE = timedelta(seconds=60)
@@ -73,6 +76,52 @@ def after_poll(opt_in: OptIn, *, at: datetime, pending: bool, subscribed: bool) 
     if since is None:
         return replace(opt_in, absent_since=at)
     return replace(opt_in, state=OptInState.DECLINED) if at - since >= ABSENCE else opt_in
+
+
+def is_worth_a_look(known: OptIn, seen: OptIn, *, at: datetime) -> bool:
+    """Whether a poll at this moment would carry `known` on, where somebody else has `seen` more.
+
+    `known` is pending still. Who confirmed, and whose time is over, would be decided. Who was neither pending
+    nor on the list would be noted as absent, or declined where that was noted 30 s ago; not where the
+    expiry comes first, for then it is the expiry that decides.
+    """
+    if seen.state is OptInState.CONFIRMED or at > known.expired_after:
+        return True
+    if seen.absent_since is None:
+        return False
+    if known.absent_since is None:
+        return at + ABSENCE < known.expire_at
+    return known.absent_since + ABSENCE <= at < known.expire_at
+
+
+def read_min_confirmed(value: object) -> int | float | None:
+    """How many confirmations are enough: a number of people, a share of them, or None for "wait for all".
+
+    A whole number from 1 counts people; a fraction above 0 and up to 1.0 is a share. Text is read as Jinja
+    leaves it: "" and "None" are None, "1" is one person, "1.0" is everybody.
+    """
+    if value is None or (isinstance(value, str) and value.strip() in ("", "None")):
+        return None
+    number: object = value
+    if isinstance(value, str):
+        try:
+            number = float(value) if "." in value else int(value)
+        except ValueError:
+            number = None
+    if isinstance(number, int) and not isinstance(number, bool) and number >= 1:
+        return number
+    if isinstance(number, float) and 0 < number <= 1:
+        return number
+    remedy = "give a number of people (1 or more), a share such as 0.8, or None to wait for everybody"
+    raise InvalidInput("min_confirmed", value, remedy)
+
+
+def confirmations_needed(min_confirmed: int | float | None, people: int) -> int | None:
+    """So many of these people make it enough; None: it takes a decision of everybody."""
+    if isinstance(min_confirmed, float):
+        # 0.07 * 100 is a little more than 7: rounded first, or it would take 8.
+        return math.ceil(round(min_confirmed * people, 6))
+    return min_confirmed
 
 
 def _check_aware(moment: datetime) -> None:

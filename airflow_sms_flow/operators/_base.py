@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from airflow_sms_flow.core.errors import BugError, ConfigError, InvalidInput
+from airflow_sms_flow.operators._errors import translated_errors
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -28,13 +28,8 @@ class SmsFlowOperator(BaseOperator):
 
     def execute(self, context: Context) -> Any:
         """Called by Airflow."""
-        try:
+        with translated_errors():
             return self.run(context)
-        except (InvalidInput, ConfigError, BugError) as error:
-            from airflow.providers.common.compat.sdk import AirflowFailException
-
-            # Without the chain: what lies beneath may quote a request.
-            raise AirflowFailException(str(error)) from None
 
     def run(self, context: Context) -> Any:
         """The operator's own work."""

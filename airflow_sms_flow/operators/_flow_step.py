@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow_sms_flow.core.delivery import StepName, check_campaign_key
-from airflow_sms_flow.core.errors import InvalidInput, Unfinished
+from airflow_sms_flow.core.errors import BugError, ConfigError, InvalidInput, Unavailable, Unfinished
 from airflow_sms_flow.core.values import read_choice, read_flag, read_id
 from airflow_sms_flow.operators._base import SmsFlowOperator, is_literal
 
@@ -148,21 +148,49 @@ class FlowStepOperator(SmsFlowOperator):
         from airflow_sms_flow.hooks.ledger import open_ledger
 
         with closing(open_ledger()) as ledger:
+            self._refuse_another_ledger(context, ledger)
             campaign = self._campaign(context, hook.company_key)
             sharing = hook.sharing_client(ledger, stop=self.is_stopped, pool_maxsize=self.concurrency)
             with sharing as client:
                 step = self.make_step(client, path, ledger)
                 plan = self.plan(context, campaign, step)
-                result = Dispatcher(ledger, step, plan, self._stop).run(self._everybody_once(path), rows)
-            report = self._push(context, path, ledger, plan, result)
-        for line in report.lines():
-            self.log.info(line)
+                dispatcher = Dispatcher(ledger, step, plan, self._stop)
+                try:
+                    result = dispatcher.run(self._everybody_once(path), rows)
+                except (Unavailable, ConfigError, BugError):
+                    # Whatever ends the task early: what was done and what is left stays countable.
+                    if dispatcher.result is not None:
+                        self._report(context, path, ledger, plan, dispatcher.result)
+                    raise
+            report = self._report(context, path, ledger, plan, result)
         if report.failed:
             raise Unfinished(
                 f"{report.failed:,} of {rows:,} people could not be reached for a passing reason; nothing is "
                 f"lost, the next try goes on with them"
             )
         return report.as_dict()
+
+    def _refuse_another_ledger(self, context: Context, ledger: Ledger) -> None:
+        """An earlier try of this run left the identity of its ledger. An empty database in that one's place
+        knows of nobody who was reached, and would let everybody be reached again."""
+        from airflow_sms_flow.storage import read_note, write_note
+
+        note = f"{self.folder(context)}/ledger.txt"
+        before, now = read_note(note), ledger.identity
+        if before is None:
+            write_note(note, now)
+        elif before != now:
+            raise ConfigError(
+                "an earlier try of this task wrote to another ledger than the one found now, which does not "
+                "know whom that try reached: bring the database back that [sms_flow] ledger_conn_id (or the "
+                f"file in AIRFLOW_HOME) meant then. If that ledger is lost for good, delete {note}"
+            )
+
+    def _report(self, context: Context, path: str, ledger: Ledger, plan: Plan, result: Result) -> StepReport:
+        report = self._push(context, path, ledger, plan, result)
+        for line in report.lines():
+            self.log.info(line)
+        return report
 
     def plan(self, context: Context, campaign: Campaign, step: Step) -> Plan:
         """How this try goes about it."""

@@ -39,7 +39,9 @@ class SendSmsMessageOperator(FlowStepOperator):
         through Jinja; Marketo's tokens want one of the other two, or a Param that holds them.
     :param event_type: of an event-triggered campaign that stands in Vibes and has exactly this list as its
         subscription filter. With `message`, the text travels to it as `ev.message_body`.
-    :param membership: "lookup": each person is looked up on the list within the minute before their event.
+    :param membership: "lookup": each person is looked up on the list within the minute before their event,
+        at 100 people a second. "campaign": the subscription filter of the verified campaign decides alone, at
+        300; who is not on the list is then known only to Vibes.
     :param on_in_doubt: "hold" never repeats a send whose answer was lost; "resend" does, with the same
         event id.
     :param repeat_within: in a run started by hand without a `campaign_key`, a number that got this very text
@@ -94,7 +96,7 @@ class SendSmsMessageOperator(FlowStepOperator):
                 client, ledger, hook.company_key, list_id, hook.source_code or "", self.is_stopped
             )
             event_type = ours.ensure()
-        return SendStep(client, list_id, event_type, message, self.on_in_doubt)
+        return SendStep(client, list_id, event_type, message, self.on_in_doubt, self.membership)
 
     def recipients(self, batch: pa.RecordBatch) -> list[Recipient]:
         """With the columns that the message's tokens name."""
@@ -151,7 +153,7 @@ class SendSmsMessageOperator(FlowStepOperator):
             raise InvalidInput("message", None, _ONE_OF)
         if isinstance(self.message, str):
             self._check_text(self.message, rendered=rendered)
-        for field, choices in (("membership", ("lookup",)), ("on_in_doubt", ("hold", "resend"))):
+        for field, choices in (("membership", ("lookup", "campaign")), ("on_in_doubt", ("hold", "resend"))):
             if rendered or is_literal(getattr(self, field)):
                 read_choice(field, getattr(self, field), choices)
 

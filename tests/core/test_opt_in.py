@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_sms_flow.core.opt_in import OptIn, OptInState, after_poll
+from airflow_sms_flow.core.errors import InvalidInput
+from airflow_sms_flow.core.opt_in import (
+    OptIn,
+    OptInState,
+    after_poll,
+    confirmations_needed,
+    is_worth_a_look,
+    read_min_confirmed,
+)
 
 EXPIRE_AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ASKED = OptIn(EXPIRE_AT)
@@ -90,3 +98,53 @@ def test_times_without_zone_are_refused() -> None:
         OptIn(datetime(2026, 3, 1))
     with pytest.raises(ValueError, match="aware UTC"):
         after_poll(ASKED, at=datetime(2026, 3, 1), pending=True, subscribed=False)
+
+
+@given(POLLS, POLLS, st.integers(-400, 200), st.booleans(), st.booleans())
+def test_a_look_is_worth_it_where_it_carries_the_knowledge_on(
+    before: list[Poll], since: list[Poll], now: int, pending: bool, subscribed: bool
+) -> None:
+    """Exactly then would a poll that finds what was seen last change what is known."""
+    moments = sorted({at for at, _, _ in before + since if at < now})
+    known = fold(*[poll for poll in sorted(before) if poll[0] in moments])
+    if known.state is not OptInState.PENDING:
+        return
+    at = EXPIRE_AT + timedelta(seconds=now)
+    seen = after_poll(known, at=at, pending=pending, subscribed=subscribed)
+    look = after_poll(known, at=at, pending=pending, subscribed=subscribed)
+    # A first absence within 30 s of the expiry is noted, but can no longer lead to a decline.
+    futile = known.absent_since is None and look.absent_since is not None and now >= -30
+    lasting = look if look.state is not OptInState.PENDING or look.absent_since is not None else known
+    if is_worth_a_look(known, seen, at=at):
+        assert lasting != known
+    elif not futile:
+        assert lasting == known
+
+
+@pytest.mark.parametrize(
+    ("typed", "means"),
+    [
+        *[(None, None), ("", None), ("None", None), (1, 1), ("1", 1), (" 250 ", 250)],
+        *[(1.0, 1.0), ("1.0", 1.0), (0.8, 0.8), ("0.8", 0.8), (".5", 0.5)],
+    ],
+)
+def test_enough_is_a_number_of_people_or_a_share_of_them(typed: object, means: object) -> None:
+    """1 is one person, 1.0 is everybody."""
+    found = read_min_confirmed(typed)
+    assert (found, type(found)) == (means, type(means))
+
+
+@pytest.mark.parametrize("typed", [0, -1, 0.0, 1.5, True, "0", "1.5", "80%", "nan.", "most", [1], 1e9])
+def test_any_other_number_that_is_enough_is_refused(typed: object) -> None:
+    """A wait that ends too early, or never early, would not be noticed."""
+    with pytest.raises(InvalidInput, match="min_confirmed"):
+        read_min_confirmed(typed)
+
+
+@pytest.mark.parametrize(
+    ("enough", "people", "needed"),
+    [(None, 10, None), (3, 10, 3), (0.5, 10, 5), (0.5, 11, 6), (0.07, 100, 7), (1.0, 7, 7), (0.01, 1, 1)],
+)
+def test_a_share_is_rounded_up_to_people(enough: int | float | None, people: int, needed: int | None) -> None:
+    """Half of eleven is six."""
+    assert confirmations_needed(enough, people) == needed

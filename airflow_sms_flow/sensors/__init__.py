@@ -1,0 +1,5 @@
+"""The sensors, as DAG authors import them."""
+
+from airflow_sms_flow.sensors.opt_in import VibesOptInSensor
+
+__all__ = ["VibesOptInSensor"]
