@@ -18,11 +18,19 @@ from airflow_sms_flow.clients.throttle import Slot
 from airflow_sms_flow.core.answers import Answer, AnswerClass
 from airflow_sms_flow.core.backoff import Patience
 from airflow_sms_flow.core.delivery import Campaign, DeliveryState
-from airflow_sms_flow.core.errors import BugError, ConfigError, InvalidInput, LedgerError, QuotaExhausted
+from airflow_sms_flow.core.errors import (
+    BugError,
+    ConfigError,
+    InvalidInput,
+    LedgerError,
+    QuotaExhausted,
+    Stopped,
+)
 from airflow_sms_flow.core.phone import mask_phone
 from airflow_sms_flow.ledger import Lease, TaskTry
 from airflow_sms_flow.ledger.deliveries import Move
 from airflow_sms_flow.ledger.writer import Writer
+from airflow_sms_flow.outage import OutageRules, OutageWatch
 from airflow_sms_flow.progress import Progress
 from airflow_sms_flow.steps.step import Go, Recipient, Step
 
@@ -32,6 +40,9 @@ log = logging.getLogger(__name__)
 LOOK_VALID_SECONDS = 60.0
 #: When the first answers of a task all refuse the request itself, it is our request that is wrong.
 BUG_AFTER_REFUSALS = 20
+
+#: What the clients say of a vendor that does not answer, or not as itself.
+_ILL = frozenset({"no_answer", "unreachable", "server_error", "unavailable", "unreadable", "foreign_404"})
 
 _STATE_OF = {
     AnswerClass.OK: DeliveryState.ACCEPTED,
@@ -57,6 +68,7 @@ class Plan:
     concurrency: int = 24
     lease: Lease = field(default_factory=Lease)
     patience: Patience = field(default_factory=Patience)
+    outage: OutageRules = field(default_factory=OutageRules)
     #: Skip a number that the same text reached on this list so recently (Send, manual runs).
     repeat_within: timedelta | None = None
     #: Ask again those who were asked longer ago than this (Subscribe).
@@ -89,15 +101,17 @@ class Courier:
         self._writer = writer
         self._progress = progress
         self._halt = halt
+        self._outage = OutageWatch(plan.outage)
         self._lease_stands = lease_stands
         self._guard = threading.Lock()
         self._refused_first: list[Recipient] | None = []
+        self._request_is_wrong = False
 
     def deliver(self, recipient: Recipient, seen: DeliveryState | None) -> None:
         """Attempt until the delivery is settled, a bounded number of times; then it stays open.
 
-        Raises what ends the whole task: `ConfigError`, `BugError`, `QuotaExhausted`, `LedgerError`,
-        `Stopped`.
+        Raises what ends the whole task: `ConfigError`, `BugError`, `QuotaExhausted`, `Unavailable`,
+        `LedgerError`, `Stopped`.
         """
         patience = self._plan.patience
         for attempt in range(1, patience.attempts + 1):
@@ -119,9 +133,11 @@ class Courier:
         self, recipient: Recipient, seen: DeliveryState | None
     ) -> tuple[Answer | None, DeliveryState | None]:
         """One attempt: its answer (None: the delivery is not ours to make), and where it stands now."""
+        self._outage.wait_for_turn(self._halt)
         began = time.monotonic()
         decision = self._step.decide(recipient, seen)
         if isinstance(decision, Answer):
+            self._outage.tell(failed=_says_ill(decision))
             return decision, self._record(recipient, seen, decision)
         slot = self._step.effects.take(self._halt.is_set)
         if time.monotonic() - began > LOOK_VALID_SECONDS:
@@ -151,10 +167,14 @@ class Courier:
         )
         if not self._writer.write(claim).moved:
             return False
-        if self._lease_stands():
+        stands = self._lease_stands()
+        if stands and not self._halt.is_set():
             return True
         # Suspended or starved in between: others may already count this row as in doubt.
-        self._writer.write(Move(recipient.phone, DeliveryState.OPEN, "lease ran out", claim_id=claim_id))
+        why = "stopped before the request left" if stands else "lease ran out before the request left"
+        self._writer.write(Move(recipient.phone, DeliveryState.OPEN, why, claim_id=claim_id))
+        if stands:
+            raise Stopped(why)
         raise LedgerError("the lease of this task ran out before a request left: nothing was sent")
 
     def _act(
@@ -162,6 +182,7 @@ class Courier:
     ) -> tuple[Answer, DeliveryState | None]:
         self._progress.count("attempted")
         answer = self._step.act(recipient, go, slot, self._plan.campaign.event_id(recipient.phone))
+        self._outage.tell(failed=_says_ill(answer))
         to = _STATE_OF[answer.kind]
         self._progress.count(to.value)
         why = answer.detail or "answered"
@@ -198,9 +219,11 @@ class Courier:
                 self._refused_first = None
                 return
             self._refused_first.append(recipient)
-            if len(self._refused_first) < BUG_AFTER_REFUSALS:
+            if len(self._refused_first) < BUG_AFTER_REFUSALS and not self._request_is_wrong:
                 return
-            refused, self._refused_first = self._refused_first, None
+            # Whoever is under way in another thread now is refused later, and comes by here alone.
+            self._request_is_wrong = True
+            refused, self._refused_first = self._refused_first, []
         why = "the first answers all refused our request: it is wrong, not these people"
         for one in refused:
             self._writer.write(Move(one.phone, DeliveryState.OPEN, why, seen=DeliveryState.REFUSED))
@@ -208,6 +231,11 @@ class Courier:
             f"the first {BUG_AFTER_REFUSALS} requests were all refused ({answer.detail}): our request is "
             f"wrong, nobody of them counts as refused. Please report this with the version in use"
         )
+
+
+def _says_ill(answer: Answer) -> bool:
+    """Whether this answer, or its absence, speaks of an outage; our being too fast does not."""
+    return answer.kind in (AnswerClass.RETRY, AnswerClass.IN_DOUBT) and answer.reason in _ILL
 
 
 def _raise_if_fatal(answer: Answer) -> None:

@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
-from airflow_sms_flow.core.delivery import DeliveryState
+from airflow_sms_flow.core.delivery import DeliveryState, is_settled
 from airflow_sms_flow.core.errors import LedgerError, Stopped
 from airflow_sms_flow.courier import Courier, Plan
 from airflow_sms_flow.ledger import Ledger
@@ -59,17 +59,22 @@ class Dispatcher:
         self._fed = threading.Event()
         self._failure: BaseException | None = None
         self._failing = threading.Lock()
+        self._hurry = False
+        self._left_under_way = False
         self._work: queue.Queue[tuple[Recipient, DeliveryState | None]] = queue.Queue(plan.concurrency * 2)
         self._lease_valid_until = 0.0
         self._progress = Progress(None)
+        #: Of this try, once `run` has returned or raised; None where it never came to send.
+        self.result: Result | None = None
 
     def run(self, recipients: Iterable[Recipient], total: int | None = None) -> Result:
         """Reach everybody who is still due; returns when nothing is under way any more. Each number at most
         once in `recipients`. Whoever a passing fault kept from being reached stays open in the ledger.
 
         Raises `ConfigError`, `BugError` or `QuotaExhausted` after at most one request per thread,
-        `LedgerError` where a claim or a result cannot be written, `Stopped` when told to stop. Whatever was
-        answered is settled first.
+        `Unavailable` after a long outage of the vendor, `LedgerError` where a claim or a result cannot be
+        written, `Stopped` when told to stop. Whatever was answered is settled first, and `result` tells of
+        the unfinished try.
         """
         plan = self._plan
         self._progress = Progress(total)
@@ -82,8 +87,9 @@ class Dispatcher:
                 known.other_fingerprints,
                 plan.campaign.campaign_key,
             )
+        began = time.monotonic()  # before the database counts from its own now: never believe in more
         claimer_id = self._ledger.register_claimer(dispatch_id, plan.task_try, plan.lease)
-        self._lease_valid_until = time.monotonic() + plan.lease.seconds
+        self._lease_valid_until = began + plan.lease.seconds
         try:
             with (
                 self._ledger.writer(plan.campaign, plan.fingerprint, claimer_id) as writer,
@@ -93,9 +99,10 @@ class Dispatcher:
                 self._wait_for_others(dispatch_id, waiting)
         finally:
             self._end(claimer_id)
+            self.result = Result(dispatch_id, claimer_id, self._progress["attempted"])
         if self._failure is not None:
             raise self._failure
-        return Result(dispatch_id, claimer_id, self._progress["attempted"])
+        return self.result
 
     # -- the main thread -------------------------------------------------------------------------------
 
@@ -130,17 +137,21 @@ class Dispatcher:
             log.info("Another try of this task still waits for %d answers; waiting with it", len(waiting))
         while waiting and not self._halted():
             self._halt.wait(_POLL_SECONDS)
-            known = self._ledger.known(dispatch_id, self._plan.fingerprint)
+            rows = self._ledger.rows_after_claims(dispatch_id, [recipient.phone for recipient in waiting])
             still: list[Recipient] = []
-            for recipient, state, settled in _with_states(waiting, known.look_up):
+            for recipient in waiting:
+                row = rows.get(recipient.phone)
+                state, reason = (row.state, row.reason) if row is not None else (None, None)
                 if state is DeliveryState.CLAIMED:
                     still.append(recipient)
-                elif self._is_due(state, settled):
+                elif self._is_due(state, state is not None and is_settled(state, reason)):
                     self._hand_out(recipient, state)
             waiting = still
 
     def _end(self, claimer_id: str) -> None:
-        """Say that nothing is under way; where the ledger itself is gone, the lease runs out by itself."""
+        """Say that nothing is under way; where something is, or the ledger is gone, the lease runs out."""
+        if self._left_under_way:
+            return
         try:
             self._ledger.end_claimer(claimer_id)
         except LedgerError as error:
@@ -162,21 +173,26 @@ class Dispatcher:
             self._fed.set()
             self._join(workers)
         except BaseException as error:  # a time-out of Airflow's too: settle first, raise at the end of `run`
+            self._hurry = True
             self._fail(error)
             self._join(workers)
         finally:
             self._halt.set()
             watch.join()
+            self._left_under_way = any(worker.is_alive() for worker in workers)
 
     def _join(self, workers: list[threading.Thread]) -> None:
-        """Wait for the workers; after a stop only as long as `finish_seconds`."""
-        deadline: float | None = None
+        """Wait for the workers. Once the work is halted they finish what is under way: for `finish_seconds`
+        where somebody waits for us to go, else for as long as an answer may take."""
+        halted_at: float | None = None
         for worker in workers:
             while worker.is_alive():
                 worker.join(_POLL_SECONDS / 5)
                 if self._halted():
-                    deadline = deadline or time.monotonic() + self._plan.finish_seconds
-                    if time.monotonic() > deadline:
+                    halted_at = halted_at or time.monotonic()
+                    hurry = self._hurry or self._told_to_stop.is_set()
+                    patience = self._plan.finish_seconds if hurry else self._plan.lease.answer_seconds
+                    if time.monotonic() > halted_at + patience:
                         return
 
     def _courier(self, writer: Writer) -> Courier:

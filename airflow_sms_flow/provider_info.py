@@ -54,6 +54,16 @@ def _vibes() -> dict[str, Any]:
                 "description": "The short code that texts come from; wanted by Send SMS Message.",
                 "schema": {"type": ["string", "null"]},
             },
+            "events_per_second": {
+                "label": "Events a second",
+                "description": "Fewer than Vibes' 300, where others use the account, too.",
+                "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 300},
+            },
+            "calls_per_second": {
+                "label": "Other calls a second",
+                "description": "Fewer than Vibes' 100, where others use the account, too.",
+                "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 100},
+            },
         },
         "ui-field-behaviour": {
             "hidden-fields": ["schema"],

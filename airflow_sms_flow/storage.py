@@ -126,6 +126,18 @@ def write_parquet(
     return rows
 
 
+def write_note(path: str, text: str) -> None:
+    """A short text beside the audience files, written whole."""
+    with _written_whole(path) as sink:
+        sink.write(text.encode())
+
+
+def read_note(path: str) -> str | None:
+    """A text that `write_note` wrote, or None."""
+    files, inner = _file_system(path)
+    return str(files.cat_file(inner).decode()) if files.exists(inner) else None
+
+
 def read_batches(
     path: str, columns: Iterable[str] | None = None, batch_size: int = 50_000
 ) -> Iterator[pa.RecordBatch]:

@@ -26,7 +26,19 @@ ROOT = Path(airflow_sms_flow.__file__).parent
 FLOORS = {
     0: {"core", "provider_info"},
     1: {"clients", "ledger"},
-    2: {"hooks", "dispatch", "courier", "params", "progress", "results", "rings", "steps", "storage", "settings"},
+    2: {
+        "hooks",
+        "dispatch",
+        "courier",
+        "outage",
+        "params",
+        "progress",
+        "results",
+        "rings",
+        "steps",
+        "storage",
+        "settings",
+    },
     3: {"operators", "sensors", "triggers", "plugin"},
     4: {"__init__", "__main__", "demo"},
 }

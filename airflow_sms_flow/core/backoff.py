@@ -15,4 +15,4 @@ class Patience:
 
     def wait_seconds(self, attempt: int, chance: float) -> float:
         """How long to wait after attempt number `attempt` (counted from 1) failed; `chance` is in [0, 1)."""
-        return chance * min(self.longest_wait_seconds, self.first_wait_seconds * 2.0**attempt)
+        return chance * min(self.longest_wait_seconds, self.first_wait_seconds * 2.0 ** min(attempt, 60))

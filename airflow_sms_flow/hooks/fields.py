@@ -62,6 +62,15 @@ class ConnectionFields:
     def required_extra(self, name: str) -> str:
         return self._required(name, self.extra_text(name))
 
+    def whole_number(self, name: str, most: int) -> int:
+        """An extra field between 1 and `most`, which also is its default."""
+        text = self.extra_text(name)
+        if text is None:
+            return most
+        if not text.isdecimal() or not 1 <= int(text) <= most:
+            raise self.wrong(name, text, f"a whole number from 1 to {most}, the vendor's own limit")
+        return int(text)
+
     def base_url(self, host: str) -> str:
         """`host` and the port as one address without a trailing slash; a bare host gets https.
 

@@ -13,11 +13,15 @@ from airflow_sms_flow.hooks.fields import ConnectionFields, get_fields
 from airflow_sms_flow.hooks.forms import check_result, field_behaviour, form_widgets
 
 if TYPE_CHECKING:
-    from airflow_sms_flow.clients.vibes import VibesClient
+    from airflow_sms_flow.clients.vibes import VibesClient, VibesRings
     from airflow_sms_flow.ledger import Ledger
 
 #: The vendor's hosts; credentials of one region are unknown in the other (facts A.0).
 _REGION_HOSTS = {"us": "https://public-api.vibescm.com", "eu": "https://public-api.eu.vibes.com"}
+
+
+#: The vendor's limits per company key (facts A.0); a connection may set lower ones.
+_EVENTS_PER_SECOND, _CALLS_PER_SECOND = 300, 100
 
 
 class VibesHook(BaseHook):
@@ -51,6 +55,7 @@ class VibesHook(BaseHook):
             "username": self._fields.login,
             "password": self._fields.password,
             "stop": stop,
+            "rings": self._rings(),
         }
         return VibesClient(**(arguments | overrides))
 
@@ -60,16 +65,25 @@ class VibesHook(BaseHook):
     ) -> Iterator[VibesClient]:
         """A client that shares the account's rate limits with every other task through the ledger; closed
         at the end. Raises `LedgerError` where the ledger does not answer."""
-        from airflow_sms_flow.clients.vibes import VibesRings
         from airflow_sms_flow.rings import shared_rings
 
-        rings = VibesRings()
+        rings = self._rings()
         named = {"events": rings.events, "calls": rings.calls}
         with (
             closing(self.client(stop=stop, rings=rings, **overrides)) as client,
             shared_rings(ledger, f"vibes:{self.company_key}", named),
         ):
             yield client
+
+    def _rings(self) -> VibesRings:
+        """The account's rate limits: the vendor's, or lower ones from the connection."""
+        from airflow_sms_flow.clients.throttle import Ring
+        from airflow_sms_flow.clients.vibes import VibesRings
+
+        return VibesRings(
+            events=Ring(self._fields.whole_number("events_per_second", _EVENTS_PER_SECOND)),
+            calls=Ring(self._fields.whole_number("calls_per_second", _CALLS_PER_SECOND)),
+        )
 
     @property
     def base_url(self) -> str:

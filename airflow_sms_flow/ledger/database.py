@@ -17,12 +17,12 @@ from airflow_sms_flow.core.errors import ConfigError, InvalidInput, LedgerError
 from airflow_sms_flow.ledger.schema import SCHEMA_REVISION, VERSION_TABLE
 
 #: How long one transaction waits for another's lock before the sending stops.
-_BUSY_SECONDS = 30
+BUSY_SECONDS = 30.0
 #: Any number, the same in every process: the PostgreSQL advisory lock under which the schema changes.
 _UPGRADE_LOCK = 7_370_001
 
 
-def create_ledger_engine(address: str | URL) -> Engine:
+def create_ledger_engine(address: str | URL, busy_seconds: float = BUSY_SECONDS) -> Engine:
     """An engine with the durability that "a send survives power loss" asks for.
 
     Raises `InvalidInput` for a database of another kind.
@@ -30,18 +30,31 @@ def create_ledger_engine(address: str | URL) -> Engine:
     url = make_url(address)
     match url.get_backend_name():
         case "sqlite":
-            return _sqlite_engine(url)
+            return _sqlite_engine(url, busy_seconds)
         case "postgresql":
-            # Survives a server that was restarted between two transactions.
-            return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
+            return _postgres_engine(url, busy_seconds)
         case kind:
             raise InvalidInput("ledger", kind, "the ledger lives in SQLite or PostgreSQL")
 
 
-def _sqlite_engine(url: URL) -> Engine:
-    if url.database and url.database != ":memory:":
-        _create_private_file(Path(url.database))
-    engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False})
+def _postgres_engine(url: URL, busy_seconds: float) -> Engine:
+    # The ping survives a server that was restarted between two transactions.
+    engine = create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: object) -> None:
+        connection.execute(f"SET lock_timeout = {round(busy_seconds * 1000)}")
+        connection.commit()
+
+    return engine
+
+
+def _sqlite_engine(url: URL, busy_seconds: float) -> Engine:
+    path = Path(url.database) if url.database and url.database != ":memory:" else None
+    if path is not None:
+        _create_private_file(path)
+    identity = _identity(path)
+    engine = create_engine(url, connect_args={"timeout": busy_seconds, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: object) -> None:
@@ -55,9 +68,24 @@ def _sqlite_engine(url: URL) -> Engine:
         # A reader that becomes a writer half-way can fail with "database is locked"; a writer from the
         # start only waits.
         writes = connection.get_execution_options().get("sms_flow_writes", True)
+        if _identity(path) != identity:
+            # SQLite would go on writing into the deleted file, and the next task would find an empty one.
+            raise LedgerError(
+                f"the ledger {path} was deleted or replaced while it was in use: nothing more is sent. "
+                f"Put it back before the next try, or people may be reached twice"
+            )
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _identity(path: Path | None) -> tuple[int, int] | None:
+    """Which file lies at this path now; None for none."""
+    try:
+        found = path.stat() if path is not None else None
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if found is not None else None
 
 
 def _create_private_file(path: Path) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import and_, bindparam, func, insert, select, text, update
+from sqlalchemy import Column, String, and_, bindparam, func, insert, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, RowMapping
 
@@ -75,6 +75,9 @@ def apply_moves(connection: Connection, mover: Mover, moves: Sequence[Move], at:
             outcomes.append(Outcome(False, before, row["reason"] if row is not None else None))
             continue
         if move.phone in recent:
+            if not may_move(before, DeliveryState.SKIPPED):  # in doubt or done: that is worth more
+                outcomes.append(Outcome(False, before, row["reason"] if row is not None else None))
+                continue
             move = Move(move.phone, DeliveryState.SKIPPED, "same text within repeat_within", "recently_sent")
         (inserts if row is None else updates).append(_values(mover, move, at))
         outcomes.append(Outcome(move.phone not in recent, move.to, move.reason))
@@ -107,13 +110,19 @@ def _values(mover: Mover, move: Move, at: datetime) -> dict[str, Any]:
         "event_id": mover.campaign.event_id(move.phone),
         "fingerprint": mover.fingerprint,
         "state": move.to.value,
-        "reason": move.reason,
+        "reason": _fit(move.reason, deliveries.c.reason),
         "claim_id": move.claim_id,
         "claimer_id": mover.claimer_id,
         "expire_at": move.expire_at,
         "updated_at": at,
-        "why": move.why,
+        "why": _fit(move.why, history.c.why),
     }
+
+
+def _fit(text: str | None, column: Column[Any]) -> str | None:
+    """Cut to the column: PostgreSQL would refuse the whole transaction for one long sentence."""
+    length: int = cast("String", column.type).length or 0
+    return text[:length] if text is not None else None
 
 
 _SET = ("event_id", "fingerprint", "state", "reason", "claim_id", "claimer_id", "expire_at", "updated_at")
@@ -138,7 +147,9 @@ def _history(values: dict[str, Any], rows: dict[str, RowMapping]) -> dict[str, A
     }
 
 
-def _lock_rows(connection: Connection, dispatch_id: int, phones: Sequence[str]) -> dict[str, RowMapping]:
+def _lock_rows(
+    connection: Connection, dispatch_id: int, phones: Sequence[str], *, lock: bool = True
+) -> dict[str, RowMapping]:
     """The rows as they stand, held until the transaction ends (SQLite holds the whole database anyway)."""
     found: dict[str, RowMapping] = {}
     for start in range(0, len(phones), IN_LIST):
@@ -149,8 +160,8 @@ def _lock_rows(connection: Connection, dispatch_id: int, phones: Sequence[str]) 
                 deliveries.c.phone.in_(phones[start : start + IN_LIST]),
             )
             .order_by(deliveries.c.phone)  # one order for everybody: no deadlock
-            .with_for_update()
         )
+        query = query.with_for_update() if lock else query
         found.update({row["phone"]: row for row in connection.execute(query).mappings()})
     return found
 
@@ -173,7 +184,7 @@ def _insert_new(connection: Connection, mover: Mover, inserts: list[dict[str, An
 
 
 def _lost(connection: Connection, mover: Mover, move: Move) -> Outcome:
-    row = _lock_rows(connection, mover.dispatch_id, [move.phone])[move.phone]
+    row = _lock_rows(connection, mover.dispatch_id, [move.phone], lock=False)[move.phone]
     return Outcome(False, DeliveryState(row["state"]), row["reason"])
 
 
@@ -207,7 +218,7 @@ def _recently_sent(connection: Connection, mover: Mover, moves: Sequence[Move]) 
             .group_by(deliveries.c.phone)
         )
         since = {move.phone: move.not_if_sent_since for move in part}
-        found |= {phone for phone, last in connection.execute(query).tuples() if last >= since[phone]}
+        found |= {phone for phone, last in connection.execute(query) if last >= since[phone]}
     return found
 
 

@@ -14,7 +14,8 @@ from airflow_sms_flow.ledger.schema import event_campaigns
 def claim_creation(
     connection: Connection, company_key: str, list_id: str, event_type: str, claim_id: str, at: datetime
 ) -> bool:
-    """Whether this caller, and nobody else for the next two minutes, may create the campaign."""
+    """Whether this caller, and nobody else for the next two minutes, may create the campaign. Whoever holds
+    the claim may claim again."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     key = {"company_key": company_key, "list_id": list_id}
     connection.execute(
@@ -25,7 +26,11 @@ def claim_creation(
         .where(
             event_campaigns.c.company_key == company_key,
             event_campaigns.c.list_id == list_id,
-            or_(event_campaigns.c.claimed_until.is_(None), event_campaigns.c.claimed_until < at),
+            or_(
+                event_campaigns.c.claimed_until.is_(None),
+                event_campaigns.c.claimed_until < at,
+                event_campaigns.c.claim_id == claim_id,
+            ),
         )
         .values(claim_id=claim_id, claimed_until=at + timedelta(minutes=2))
     )

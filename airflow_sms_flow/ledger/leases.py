@@ -12,7 +12,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import insert, or_, select, update
+from sqlalchemy import bindparam, insert, or_, select, update
 from sqlalchemy.engine import Connection
 
 from airflow_sms_flow.core.delivery import DeliveryState
@@ -96,10 +96,16 @@ def find_abandoned_claims(connection: Connection, dispatch_id: int, at: datetime
         deliveries.c.state == DeliveryState.CLAIMED.value,
         deliveries.c.claimer_id.in_(gone),
     )
-    rows = connection.execute(
-        select(deliveries.c.phone, deliveries.c.claimer_id).where(*abandoned).with_for_update()
-    ).all()
+    query = select(deliveries.c.phone, deliveries.c.claimer_id).where(*abandoned)
+    rows = connection.execute(query.order_by(deliveries.c.phone).with_for_update()).all()
     if rows:
+        # By number, not by the condition again: another claimer may have ended since.
+        connection.execute(
+            update(deliveries)
+            .where(deliveries.c.dispatch_id == dispatch_id, deliveries.c.phone == bindparam("b_phone"))
+            .values(state=DeliveryState.IN_DOUBT.value, reason="no_answer", updated_at=at),
+            [{"b_phone": row.phone} for row in rows],
+        )
         connection.execute(
             insert(history),
             [
@@ -115,10 +121,5 @@ def find_abandoned_claims(connection: Connection, dispatch_id: int, at: datetime
                 }
                 for row in rows
             ],
-        )
-        connection.execute(
-            update(deliveries)
-            .where(*abandoned)
-            .values(state=DeliveryState.IN_DOUBT.value, reason="no_answer", updated_at=at)
         )
     return len(rows)

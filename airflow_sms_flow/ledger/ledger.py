@@ -17,7 +17,7 @@ from airflow_sms_flow.ledger.deliveries import IN_LIST, Move, Mover, apply_moves
 from airflow_sms_flow.ledger.known import Known, read_known
 from airflow_sms_flow.ledger.leases import Lease, TaskTry
 from airflow_sms_flow.ledger.ring_shares import RingShares
-from airflow_sms_flow.ledger.schema import claimers, deliveries, dispatches, history
+from airflow_sms_flow.ledger.schema import claimers, deliveries, dispatches, history, identity
 from airflow_sms_flow.ledger.writer import Writer
 
 
@@ -68,6 +68,12 @@ class Ledger:
         """Give the connections back."""
         self._engine.dispose()
 
+    @property
+    def identity(self) -> str:
+        """Tells this ledger from any other, as long as its database lives (32 hex digits)."""
+        with database.reading(self._engine, "reading its identity") as connection:
+            return str(connection.execute(select(identity.c.id)).scalar_one())
+
     # -- dispatches ------------------------------------------------------------------------------------
 
     def dispatch_id(self, campaign: Campaign) -> int:
@@ -110,6 +116,15 @@ class Ledger:
                         row.claimer_id,
                     )
         return found
+
+    def campaigns(self, campaign_key: str) -> list[Campaign]:
+        """Everything that was begun under this key, oldest first."""
+        query = select(dispatches).where(dispatches.c.campaign_key == campaign_key).order_by(dispatches.c.id)
+        with database.reading(self._engine, "looking for a campaign key") as connection:
+            return [
+                Campaign(row.company_key, row.campaign_key, StepName(row.step), row.list_id)
+                for row in connection.execute(query)
+            ]
 
     # -- claiming --------------------------------------------------------------------------------------
 
@@ -242,19 +257,22 @@ class Ledger:
                 for row in connection.execute(query)
             }
 
-    def prune(self, *, history_days: int, rows_days: int) -> tuple[int, int]:
-        """Forget history and rows older than so many days; returns how many of each. Rows of `once:` keys
-        guard for ever and stay; so does what is in doubt, until somebody settles it."""
+    def prune(self, *, history_days: int, rows_days: int | None) -> tuple[int, int]:
+        """Forget history and rows older than so many days (None: no rows); returns how many of each. Rows of
+        `once:` keys guard for ever and stay; so does what is in doubt, until somebody settles it."""
         with database.writing(self._engine, "pruning") as connection:
             at = database.now(connection)
             old = delete(history).where(history.c.at < at - timedelta(days=history_days))
+            forgotten = connection.execute(old).rowcount
+            if rows_days is None:
+                return forgotten, 0
             ever = select(dispatches.c.id).where(dispatches.c.campaign_key.startswith(ONCE_PREFIX))
             rows = delete(deliveries).where(
                 deliveries.c.updated_at < at - timedelta(days=rows_days),
                 deliveries.c.dispatch_id.not_in(ever),
                 deliveries.c.state.not_in([state.value for state in _UNSETTLED]),
             )
-            return connection.execute(old).rowcount, connection.execute(rows).rowcount
+            return forgotten, connection.execute(rows).rowcount
 
 
 _UNSETTLED = (DeliveryState.CLAIMED, DeliveryState.IN_DOUBT)

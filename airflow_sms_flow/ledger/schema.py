@@ -57,6 +57,9 @@ metadata = MetaData(
     }
 )
 
+#: One row, made with the tables: tells this ledger from any other, also from an empty one at its place.
+identity = Table("sms_flow_identity", metadata, Column("id", String(32), primary_key=True))
+
 #: One row per thing that may happen once to each number: see `core.delivery.Campaign`.
 dispatches = Table(
     "sms_flow_dispatches",

@@ -25,7 +25,8 @@ _Job = tuple[Move, "Future[Outcome]"]
 
 
 class Writer:
-    """Use as a context manager. Any thread may call `write`; the first failure stops all of them."""
+    """Use as a context manager. Any thread may call `write`. The first failure ends all claiming; answers
+    that are in already are still worth a try."""
 
     def __init__(self, engine: Engine, mover: Mover) -> None:
         self._engine = engine
@@ -47,10 +48,11 @@ class Writer:
         self._thread.join()
 
     def write(self, move: Move) -> Outcome:
-        """Make the move and wait until it is on disk. Raises `LedgerError`, and then always."""
+        """Make the move and wait until it is on disk. Raises `LedgerError`, and from then on for whatever
+        is no settlement."""
         future: Future[Outcome] = Future()
         with self._closing:
-            if self._error is not None:
+            if self._error is not None and not move.is_settlement:
                 raise self._error
             if self._closed:
                 raise LedgerError("the ledger's writer is closed already")
@@ -78,22 +80,35 @@ class Writer:
         return batch
 
     def _commit(self, batch: list[_Job]) -> None:
+        if self._error is not None:
+            batch = self._refuse_all_but_answers(batch, self._error)
         try:
             outcomes = self._write(batch)
         except Exception as error:  # whatever it is, the senders wait for it and must hear of it
-            failure = (
-                error if isinstance(error, LedgerError) else LedgerError(f"the ledger failed: {error!r}")
-            )
-            self._error = failure
+            # Only the kind of a stranger: its text may carry a number.
+            told = LedgerError(f"the ledger failed: {type(error).__name__}")
+            failure = error if isinstance(error, LedgerError) else told
+            if self._error is None:
+                self._error = failure
+                self._commit(batch)
+                return
             for _, future in batch:
                 future.set_exception(failure)
             return
         for (_, future), outcome in zip(batch, outcomes, strict=True):
             future.set_result(outcome)
 
+    def _refuse_all_but_answers(self, batch: list[_Job], error: LedgerError) -> list[_Job]:
+        for move, future in batch:
+            if not move.is_settlement:
+                future.set_exception(error)
+        return [(move, future) for move, future in batch if move.is_settlement]
+
     def _write(self, batch: list[_Job]) -> list[Outcome]:
         """All moves of the batch in one transaction. A number that stands in it twice (its settlement and
         its next claim cannot, but nothing here relies on that) is written in two rounds."""
+        if not batch:
+            return []
         outcomes: dict[int, Outcome] = {}
         with database.writing(self._engine, "writing claims and results") as connection:
             at = database.now(connection)

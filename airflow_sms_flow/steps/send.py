@@ -19,6 +19,9 @@ MESSAGE_FIELD = "message_body"
 class SendStep:
     """`message` None: the campaign of `event_type` carries a text of its own.
 
+    `membership="lookup"` looks each person up on the list first; "campaign" trusts the subscription filter
+    of the verified campaign alone, which lets 300 people a second through instead of 100.
+
     `on_in_doubt="resend"` repeats a send whose answer was lost, with the same event id: DESIGN's override
     for people who would rather be read twice than not at all.
     """
@@ -28,6 +31,7 @@ class SendStep:
     event_type: str
     message: BoundMessage | None
     on_in_doubt: str = "hold"
+    membership: str = "lookup"
 
     @property
     def effects(self) -> Ring:
@@ -40,13 +44,15 @@ class SendStep:
         return self.on_in_doubt == "resend"
 
     def decide(self, recipient: Recipient, seen: DeliveryState | None) -> Go | Answer:
-        """Render the text, then look the person up on the list."""
+        """Render the text, then look the person up on the list, unless the campaign's filter shall do."""
         data: dict[str, str] = {}
         if self.message is not None:
             rendered = self.message.render(recipient.record)
             if isinstance(rendered, str):
                 return Answer(AnswerClass.REFUSED, rendered, "the rendered text cannot be sent")
             data[MESSAGE_FIELD] = rendered.text
+        if self.membership == "campaign":
+            return Go(data)
         found = self.client.find_subscriber(self.list_id, mdn=recipient.phone)
         if found.kind is not AnswerClass.OK:
             return found

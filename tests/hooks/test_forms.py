@@ -38,6 +38,8 @@ def test_airflow_3_1_gets_one_widget_per_declared_field() -> None:
         "company_key": "Company key",
         "region": "Region",
         "source_code": "Source code",
+        "events_per_second": "Events a second",
+        "calls_per_second": "Other calls a second",
     }
     assert MarketoHook.get_connection_form_widgets() == {}
 

@@ -1,5 +1,7 @@
 """The first schema."""
 
+import uuid
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -13,6 +15,12 @@ _id = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 def upgrade() -> None:
     """Create every table."""
+    identity = op.create_table(
+        "sms_flow_identity",
+        sa.Column("id", sa.String(32), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_sms_flow_identity"),
+    )
+    op.bulk_insert(identity, [{"id": uuid.uuid4().hex}])
     op.create_table(
         "sms_flow_dispatches",
         sa.Column("id", _id, nullable=False),

@@ -1,0 +1,63 @@
+"""The one bulk read before a dispatch begins."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_sms_flow.core.delivery import DeliveryState
+from airflow_sms_flow.ledger import Ledger
+from airflow_sms_flow.ledger.deliveries import Move
+from airflow_sms_flow.ledger.known import recipient_key
+from tests.ledger.moves import TEXT, A, B, C, Sender, claim, settle
+
+ACCEPTED, REFUSED = DeliveryState.ACCEPTED, DeliveryState.REFUSED
+
+
+def test_it_tells_of_each_number_where_it_stands_and_whether_it_is_done(ledger: Ledger) -> None:
+    """Leads without a number included; a number without a row is told apart from all others."""
+    sender = Sender(ledger)
+    sender.write(claim(A, "1"), settle(A, ACCEPTED, "1"), Move(B, REFUSED, "looked", "not_subscribed"))
+    sender.write(Move("lead:7", REFUSED, "asked", "unknown_person"))
+    known = ledger.known(sender.dispatch_id, TEXT)
+    assert known.look_up([C, "lead:7", B, A]) == [
+        (None, False),
+        (REFUSED, True),
+        (REFUSED, False),
+        (ACCEPTED, True),
+    ]
+    assert len(known) == 3
+
+
+def test_an_unknown_dispatch_knows_nobody(ledger: Ledger) -> None:
+    """The first try of a campaign."""
+    assert ledger.known(Sender(ledger).dispatch_id, TEXT).look_up([A, B]) == [(None, False)] * 2
+
+
+def test_rows_with_another_text_are_counted(ledger: Ledger) -> None:
+    """They count as done, and somebody is warned."""
+    Sender(ledger).write(claim(A, "1"), settle(A, ACCEPTED, "1"))
+    other = Sender(ledger, fingerprint="e" * 64)
+    known = ledger.known(other.dispatch_id, other.fingerprint)
+    assert (known.other_fingerprints, known.look_up([A])) == (1, [(ACCEPTED, True)])
+
+
+def test_those_asked_long_ago_may_be_asked_again(ledger: Ledger) -> None:
+    """`ask_again_after` reopens who was asked; never who was refused for good, and nobody too early."""
+    sender = Sender(ledger)
+    sender.write(claim(A, "1"), settle(A, ACCEPTED, "1"), Move(B, REFUSED, "asked", "confirmation_block"))
+    time.sleep(0.02)
+    later = ledger.known(sender.dispatch_id, TEXT, ask_again_after=timedelta(milliseconds=10))
+    assert later.look_up([A, B]) == [(ACCEPTED, False), (REFUSED, True)]
+    early = ledger.known(sender.dispatch_id, TEXT, ask_again_after=timedelta(hours=1))
+    assert early.look_up([A, B]) == [(ACCEPTED, True), (REFUSED, True)]
+
+
+@given(st.sets(st.integers(1, 10**15 - 1)), st.sets(st.integers(1, 2**31 - 1)))
+def test_no_two_people_share_a_key(numbers: set[int], leads: set[int]) -> None:
+    """Numbers and leads without a number live in one space of integers."""
+    recipients = [f"+{n}" for n in numbers] + [f"lead:{n}" for n in leads]
+    assert len({recipient_key(one) for one in recipients}) == len(recipients)
