@@ -37,7 +37,7 @@ with DAG(
         "list_id": list_id_param("1201", description="Only its members are texted."),
         "message": Param(MESSAGE, type="string", title="Message", format="multiline", minLength=1,
                          description_md="Marketo's tokens work: `{{lead.First Name:default=there}}`."),
-        "campaign": Param(None, type=["null", "string"], title="Campaign key",
+        "campaign": Param(None, type=["null", "string"], minLength=1, title="Campaign key",
                           description="Nobody gets two texts under one key. Empty: one text per run."),
         "dry_run": Param(True, type="boolean", title="Dry run", description="Check everything, text nobody."),
         "on_backfill": Param("skip", enum=["skip", "send"], type="string", title="In a backfill",

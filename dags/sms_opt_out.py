@@ -28,7 +28,7 @@ with DAG(
         "smart_list": Param("Leaving customers", type="string", minLength=1, title="Smart list",
                             description="Name or id of a smart list in Marketo."),
         "list_id": list_id_param("1201", description="What people are taken off."),
-        "campaign": Param(None, type=["null", "string"], title="Campaign key",
+        "campaign": Param(None, type=["null", "string"], minLength=1, title="Campaign key",
                           description="Nobody is tried twice under one key. Empty: one key per run."),
         "dry_run": Param(True, type="boolean", title="Dry run", description="Check all, change nothing."),
         "on_backfill": Param("skip", enum=["skip", "send"], type="string", title="In a backfill",

@@ -1,0 +1,104 @@
+"""One delivery at a time, at the places where the engine as a whole cannot be made to stand still."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import pytest
+
+from airflow_sms_flow.clients.vibes_records import Participation
+from airflow_sms_flow.core.answers import Answer, AnswerClass
+from airflow_sms_flow.core.delivery import DeliveryState
+from airflow_sms_flow.core.errors import LedgerError, Stopped
+from airflow_sms_flow.courier import Courier, Plan
+from airflow_sms_flow.ledger import Ledger
+from airflow_sms_flow.progress import Progress
+from tests.ledger.moves import CAMPAIGN, TEXT, Sender, claim, path_of
+from tests.scripted_step import OK, ScriptedStep, people
+
+OPEN, CLAIMED, ACCEPTED = DeliveryState.OPEN, DeliveryState.CLAIMED, DeliveryState.ACCEPTED
+SOMEBODY = people(1)[0]
+
+
+@contextmanager
+def a_courier(
+    ledger: Ledger,
+    step: ScriptedStep,
+    halt: threading.Event,
+    lease_stands: Callable[[], bool] = lambda: True,
+) -> Iterator[tuple[Courier, Progress]]:
+    """A courier of one try, as the dispatcher makes it."""
+    sender, progress = Sender(ledger), Progress(1)
+    with ledger.writer(CAMPAIGN, TEXT, sender.id) as writer:
+        plan = Plan(CAMPAIGN, TEXT)
+        yield Courier(step, plan, writer, progress, halt, lease_stands), progress
+
+
+def test_no_request_leaves_under_a_lease_that_ran_out_meanwhile(ledger: Ledger) -> None:
+    """A process that was suspended between its look and its claim: others may count the row as in doubt."""
+    step = ScriptedStep()
+    with (
+        a_courier(ledger, step, threading.Event(), lambda: False) as (courier, _),
+        pytest.raises(LedgerError, match="nothing was sent"),
+    ):
+        courier.deliver(SOMEBODY, None)
+    assert not step.requests
+    assert path_of(ledger, SOMEBODY.phone) == [CLAIMED, OPEN]
+
+
+def test_no_request_leaves_after_a_stop_that_came_during_the_claim(sqlite_ledger: Ledger) -> None:
+    """The claim may have waited long for the database; what leaves after a stop could be killed under way."""
+    halt, step = threading.Event(), ScriptedStep()
+
+    def told_to_stop_just_now() -> bool:
+        halt.set()
+        return True
+
+    with (
+        a_courier(sqlite_ledger, step, halt, told_to_stop_just_now) as (courier, _),
+        pytest.raises(Stopped),
+    ):
+        courier.deliver(SOMEBODY, None)
+    assert not step.requests
+    assert path_of(sqlite_ledger, SOMEBODY.phone) == [CLAIMED, OPEN]
+
+
+def test_a_delivery_that_somebody_else_took_is_left_to_them(sqlite_ledger: Ledger) -> None:
+    """The claim is refused, and that is all."""
+    Sender(sqlite_ledger).write(claim(SOMEBODY.phone, "other"))
+    step = ScriptedStep()
+    with a_courier(sqlite_ledger, step, threading.Event()) as (courier, progress):
+        courier.deliver(SOMEBODY, None)
+    assert (step.requests, progress["attempted"], progress["finished"]) == ({}, 0, 1)
+
+
+def test_an_answer_that_finds_its_row_settled_changes_nothing(
+    sqlite_ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A person, or the vendor's callback, was faster; somebody is told, with the number masked."""
+    other = Sender(sqlite_ledger)
+
+    def settled_meanwhile() -> Answer:
+        row = sqlite_ledger.rows(other.dispatch_id, [SOMEBODY.phone])[SOMEBODY.phone]
+        sqlite_ledger.end_claimer(str(row.claimer_id))
+        sqlite_ledger.settle_in_doubt("summer", sent=True, by="kim")
+        return OK
+
+    with a_courier(sqlite_ledger, ScriptedStep(always=settled_meanwhile), threading.Event()) as (courier, _):
+        courier.deliver(SOMEBODY, None)
+    assert other.state(SOMEBODY.phone) is ACCEPTED
+    assert "A late answer for +1******0000 found its row settled already" in caplog.text
+
+
+def test_the_end_of_a_pending_question_is_kept(sqlite_ledger: Ledger) -> None:
+    """`expire_date` of the answer goes into the row, for the sensor."""
+    expires = datetime(2026, 7, 2, tzinfo=UTC)
+    pending = Participation("PENDING", None, expires)
+    answer = Answer(AnswerClass.OK, "pending", "answered 201", pending)
+    with a_courier(sqlite_ledger, ScriptedStep(always=answer), threading.Event()) as (courier, _):
+        courier.deliver(SOMEBODY, None)
+    sender = Sender(sqlite_ledger)
+    assert sqlite_ledger.rows(sender.dispatch_id, [SOMEBODY.phone])[SOMEBODY.phone].expire_at == expires

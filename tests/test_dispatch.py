@@ -1,0 +1,287 @@
+"""The engine under all steps: everybody once, whatever breaks."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from airflow_sms_flow.core.answers import Answer, AnswerClass
+from airflow_sms_flow.core.delivery import DeliveryState
+from airflow_sms_flow.core.errors import (
+    BugError,
+    ConfigError,
+    InvalidInput,
+    QuotaExhausted,
+    Stopped,
+)
+from airflow_sms_flow.courier import BUG_AFTER_REFUSALS
+from airflow_sms_flow.dispatch import Dispatcher
+from airflow_sms_flow.ledger import Ledger
+from airflow_sms_flow.steps.step import Recipient
+from tests.dispatching import CAMPAIGN, PLAN, SHORT, run, states
+from tests.scripted_step import LOST, OK, REJECTED, RETRY, Scripted, ScriptedStep, people
+
+IN_DOUBT, REFUSED = DeliveryState.IN_DOUBT, DeliveryState.REFUSED
+
+
+def test_everybody_is_reached_once(ledger: Ledger) -> None:
+    """And a second try, a cleared task, a backfill of the same interval reach nobody again."""
+    who, step = people(150), ScriptedStep()
+    result = run(ledger, step, who)
+    assert result.attempted == 150
+    assert run(ledger, step, who).attempted == 0
+    assert set(step.requests.values()) == {1}
+    assert states(ledger, who) == {"accepted": 150}
+    row = ledger.rows(result.dispatch_id, [who[0].phone])[who[0].phone]
+    assert row.claimer_id == result.claimer_id
+    assert step.event_ids[who[0].phone] == {row.event_id}
+
+
+def test_an_empty_audience_is_a_success(sqlite_ledger: Ledger) -> None:
+    """Nobody was to be reached, nobody was."""
+    assert run(sqlite_ledger, ScriptedStep(), []).attempted == 0
+
+
+def test_decisions_need_no_request(sqlite_ledger: Ledger) -> None:
+    """Who is not on the list is refused by us; who refuses nobody for good is looked at again next time."""
+    who = people(3)
+    not_on_list = Answer(AnswerClass.REFUSED, "not_subscribed", "looked")
+    there = Answer(AnswerClass.ALREADY, "subscribed", "looked")
+    step = ScriptedStep(looks={who[0].phone: [not_on_list], who[1].phone: [there]})
+    assert run(sqlite_ledger, step, who).attempted == 1
+    assert states(sqlite_ledger, who) == {"refused": 1, "already": 1, "accepted": 1}
+    assert run(sqlite_ledger, step, who).attempted == 1
+    assert states(sqlite_ledger, who) == {"already": 1, "accepted": 2}
+    assert step.seen[-1] is REFUSED
+
+
+def test_a_passing_fault_is_met_with_patience(sqlite_ledger: Ledger) -> None:
+    """Look and request are repeated; in the end everybody is reached."""
+    who = people(20)
+    step = ScriptedStep({one.phone: [RETRY, RETRY] for one in who[:10]}, {who[15].phone: [RETRY]})
+    run(sqlite_ledger, step, who)
+    assert states(sqlite_ledger, who) == {"accepted": 20}
+    assert step.requests[who[0].phone] == 3
+
+
+def test_patience_is_bounded_and_the_next_try_goes_on(sqlite_ledger: Ledger) -> None:
+    """Whoever could not be reached stays open."""
+    who = people(5)
+    step = ScriptedStep({who[0].phone: [RETRY] * 4}, {who[1].phone: [RETRY] * 4})
+    run(sqlite_ledger, step, who)
+    assert states(sqlite_ledger, who) == {"open": 2, "accepted": 3}
+    assert (step.requests[who[0].phone], step.requests[who[1].phone]) == (3, 0)
+    run(sqlite_ledger, step, who)
+    assert states(sqlite_ledger, who) == {"accepted": 5}
+
+
+def test_a_lost_answer_is_held(sqlite_ledger: Ledger) -> None:
+    """Never sent again by itself, in this try or another; a person's "not sent" frees it."""
+    who = people(3)
+    step = ScriptedStep({who[0].phone: [LOST]})
+    for _ in range(2):
+        run(sqlite_ledger, step, who)
+        assert states(sqlite_ledger, who) == {"in_doubt": 1, "accepted": 2}
+    assert set(step.requests.values()) == {1}
+    sqlite_ledger.settle_in_doubt("summer", sent=False, by="kim")
+    run(sqlite_ledger, step, who)
+    assert states(sqlite_ledger, who) == {"accepted": 3}
+    assert len(step.event_ids[who[0].phone]) == 1, "the same send carries the same id for ever"
+
+
+def test_a_lost_answer_of_a_harmless_step_is_repeated(sqlite_ledger: Ledger) -> None:
+    """At once, and after a try that gave up; the step is told that it looks at somebody in doubt."""
+    who = people(2)
+    step = ScriptedStep({who[0].phone: [LOST], who[1].phone: [LOST] * 4}, repeats_in_doubt=True)
+    run(sqlite_ledger, step, who)
+    assert states(sqlite_ledger, who) == {"accepted": 1, "in_doubt": 1}
+    assert IN_DOUBT in step.seen
+    run(sqlite_ledger, step, who)
+    assert states(sqlite_ledger, who) == {"accepted": 2}
+
+
+@pytest.mark.parametrize(("kind", "error"), [(AnswerClass.CONFIG, ConfigError), (AnswerClass.BUG, BugError)])
+def test_a_fault_of_the_whole_task_ends_it(
+    sqlite_ledger: Ledger, kind: AnswerClass, error: type[Exception]
+) -> None:
+    """After at most one request per thread; nobody is done, nobody in doubt, nobody lost."""
+    who = people(200)
+    step = ScriptedStep(always=Answer(kind, "forbidden", "POST …/events answered 403"))
+    with pytest.raises(error, match="answered 403"):
+        run(sqlite_ledger, step, who)
+    assert 1 <= sum(step.requests.values()) <= PLAN.concurrency
+    assert states(sqlite_ledger, who).keys() <= {"open", "none"}
+    run(sqlite_ledger, ScriptedStep(), who)
+    assert states(sqlite_ledger, who) == {"accepted": 200}
+
+
+def test_a_used_up_quota_says_when_to_come_back(sqlite_ledger: Ledger) -> None:
+    """The error carries the moment, for Airflow to wait until then."""
+    retry_at = datetime(2026, 7, 1, 6, tzinfo=UTC)
+    step = ScriptedStep(
+        looks={p.phone: [Answer(AnswerClass.WAIT, "quota", "used up", retry_at)] for p in people(9)}
+    )
+    with pytest.raises(QuotaExhausted) as caught:
+        run(sqlite_ledger, step, people(9))
+    assert caught.value.retry_at == retry_at
+    assert sum(step.requests.values()) == 0
+
+
+def test_when_the_first_answers_all_blame_the_request_it_is_ours(sqlite_ledger: Ledger) -> None:
+    """Nobody counts as refused then, not even those whose refusals came in after the twentieth."""
+    who = people(100)
+    plan = replace(PLAN, concurrency=30)
+    all_under_way = threading.Event()
+
+    def refuse() -> Answer:
+        if sum(step.requests.values()) >= plan.concurrency:
+            all_under_way.set()
+        all_under_way.wait(5)
+        return REJECTED
+
+    step = ScriptedStep(always=refuse)
+    with pytest.raises(BugError, match=f"the first {BUG_AFTER_REFUSALS} requests were all refused"):
+        run(sqlite_ledger, step, who, plan)
+    assert 30 <= sum(step.requests.values()) < 60
+    assert states(sqlite_ledger, who).keys() <= {"open", "none"}
+
+
+def test_one_good_answer_clears_our_request(sqlite_ledger: Ledger) -> None:
+    """From then on a refusal is about the person, however many come."""
+    who = people(60)
+    step = ScriptedStep({who[0].phone: [OK]}, always=REJECTED)
+    run(sqlite_ledger, step, who, replace(PLAN, concurrency=1))
+    assert states(sqlite_ledger, who) == {"refused": 59, "accepted": 1}
+    assert run(sqlite_ledger, step, who).attempted == 0
+
+
+def test_told_to_stop_it_settles_what_is_under_way(sqlite_ledger: Ledger) -> None:
+    """Nothing is claimed any more, nothing is left in doubt, and it is gone in time."""
+    who, stop = people(500), threading.Event()
+
+    def slow() -> Answer:
+        time.sleep(0.05)
+        return OK
+
+    step = ScriptedStep(always=slow)
+    threading.Timer(0.3, stop.set).start()
+    with pytest.raises(Stopped):
+        Dispatcher(sqlite_ledger, step, PLAN, stop).run(who, len(who))
+    stood = states(sqlite_ledger, who)
+    assert stood.keys() <= {"accepted", "open", "none"}
+    assert stood["accepted"] == sum(step.requests.values()) < 100
+    run(sqlite_ledger, ScriptedStep(), who)
+    assert states(sqlite_ledger, who) == {"accepted": 500}
+
+
+def test_a_request_that_hangs_is_in_doubt_afterwards(sqlite_ledger: Ledger) -> None:
+    """Told to stop it waits `finish_seconds` and goes; the claim stands until its answer cannot come."""
+    who, stop, free = people(3), threading.Event(), threading.Event()
+
+    def hang() -> Answer:
+        free.wait(20)
+        return OK
+
+    step = ScriptedStep({who[0].phone: [hang]})
+    plan = replace(PLAN, lease=SHORT)
+    threading.Timer(0.2, stop.set).start()
+    began = time.monotonic()
+    with pytest.raises(Stopped):
+        Dispatcher(sqlite_ledger, step, plan, stop).run(who, 3)
+    assert time.monotonic() - began < 0.2 + PLAN.finish_seconds + 0.5
+    assert states(sqlite_ledger, who) == {"claimed": 1, "accepted": 2}
+    run(sqlite_ledger, ScriptedStep(), who)
+    free.set()
+    assert states(sqlite_ledger, who) == {"in_doubt": 1, "accepted": 2}
+
+
+def test_after_a_fault_of_the_task_slow_answers_are_waited_for(sqlite_ledger: Ledger) -> None:
+    """Nobody waits for us to go, so nobody need be left in doubt."""
+    who = people(2)
+
+    def slow() -> Answer:
+        time.sleep(1.0)
+        return OK
+
+    def forbidden() -> Answer:
+        time.sleep(0.2)
+        return Answer(AnswerClass.CONFIG, "forbidden", "answered 403")
+
+    step = ScriptedStep({who[0].phone: [slow], who[1].phone: [forbidden]})
+    with pytest.raises(ConfigError):
+        run(sqlite_ledger, step, who)
+    assert states(sqlite_ledger, who) == {"accepted": 1, "open": 1}
+
+
+def test_another_text_under_the_same_key_is_not_sent(
+    sqlite_ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It counts as done, with a warning that says what to do."""
+    run(sqlite_ledger, ScriptedStep(), people(3))
+    assert run(sqlite_ledger, ScriptedStep(), people(3), replace(PLAN, fingerprint="e" * 64)).attempted == 0
+    assert "3 people got another text under campaign key 'summer'" in caplog.text
+
+
+def test_a_second_press_of_trigger_skips_who_got_the_text(sqlite_ledger: Ledger) -> None:
+    """A new logical date is a new key; `repeat_within` looks past the key."""
+    who = people(10)
+    again = replace(PLAN, campaign=replace(CAMPAIGN, campaign_key="second press"))
+    run(sqlite_ledger, ScriptedStep(), who[:5])
+    step = ScriptedStep()
+    run(sqlite_ledger, step, who, replace(again, repeat_within=timedelta(hours=24)))
+    assert states(sqlite_ledger, who, again.campaign) == {"skipped": 5, "accepted": 5}
+    run(sqlite_ledger, step, who, again)
+    assert states(sqlite_ledger, who, again.campaign) == {"accepted": 10}
+
+
+def test_those_asked_long_ago_are_asked_again(sqlite_ledger: Ledger) -> None:
+    """Only where the author said so."""
+    who = people(3)
+    run(sqlite_ledger, ScriptedStep(), who)
+    time.sleep(0.02)
+    step = ScriptedStep()
+    run(sqlite_ledger, step, who, replace(PLAN, ask_again_after=timedelta(milliseconds=5)))
+    assert sum(step.requests.values()) == 3
+
+
+def test_an_error_among_the_recipients_is_raised_after_settling(sqlite_ledger: Ledger) -> None:
+    """An audience file that breaks off half-way."""
+
+    def broken() -> Iterator[Recipient]:
+        yield from people(3)
+        raise InvalidInput("audience", "file", "broke off")
+
+    with pytest.raises(InvalidInput):
+        Dispatcher(sqlite_ledger, ScriptedStep(), PLAN).run(broken())
+    assert states(sqlite_ledger, people(3)).keys() <= {"accepted", "none"}
+
+
+def test_a_bug_in_a_step_ends_the_task(sqlite_ledger: Ledger) -> None:
+    """A thread that died silently would lose people."""
+
+    def broken() -> Answer:
+        raise ZeroDivisionError
+
+    script: dict[str, list[Scripted]] = {people(9)[4].phone: [broken]}
+    with pytest.raises(ZeroDivisionError):
+        run(sqlite_ledger, ScriptedStep(script), people(9))
+
+
+def test_no_number_is_logged(sqlite_ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
+    """Not whole, at any level."""
+    caplog.set_level("DEBUG")
+    who = people(5)
+    run(sqlite_ledger, ScriptedStep({who[0].phone: [RETRY] * 4, who[1].phone: [LOST]}), who)
+    assert "+1******0000 is left as it stands" in caplog.text
+    assert not [one.phone for one in who if one.phone in caplog.text or one.phone[1:] in caplog.text]
+
+
+def test_a_plan_needs_at_least_one_request_at_a_time() -> None:
+    """Zero threads would wait for ever."""
+    with pytest.raises(InvalidInput, match="concurrency"):
+        replace(PLAN, concurrency=0)
