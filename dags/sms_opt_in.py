@@ -11,7 +11,7 @@ said yes: once, ever, whichever run it was that asked.
 from datetime import timedelta
 
 import pendulum
-from airflow.sdk import DAG, CronTriggerTimetable, Param, task
+from airflow.sdk import DAG, Param, task
 
 from airflow_sms_flow import SmsMessage
 from airflow_sms_flow.operators import (
@@ -27,7 +27,7 @@ WELCOME = SmsMessage("Welcome {{lead.First Name:default=aboard}}! You will hear 
 
 with DAG(
     dag_id="sms_opt_in",
-    schedule=CronTriggerTimetable("0 12 * * *", timezone="America/New_York"),
+    schedule="0 12 * * *",  # in the time zone of start_date: people are awake
     start_date=pendulum.datetime(2026, 1, 1, tz="America/New_York"),
     catchup=False,
     max_active_runs=1,

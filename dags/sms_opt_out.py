@@ -10,14 +10,14 @@ People without a valid number are tried by their Marketo id.
 from datetime import timedelta
 
 import pendulum
-from airflow.sdk import DAG, CronTriggerTimetable, Param
+from airflow.sdk import DAG, Param
 
 from airflow_sms_flow.operators import ExtractSmartListOperator, UnsubscribeFromVibesListOperator
 from airflow_sms_flow.params import list_id_param
 
 with DAG(
     dag_id="sms_opt_out",
-    schedule=CronTriggerTimetable("30 10 * * *", timezone="America/New_York"),
+    schedule="30 10 * * *",  # in the time zone of start_date: people are awake
     start_date=pendulum.datetime(2026, 1, 1, tz="America/New_York"),
     catchup=False,
     max_active_runs=1,

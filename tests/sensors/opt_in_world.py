@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import TaskDeferred
+from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_sms_flow import storage
 from airflow_sms_flow.core.rules import AudienceRules
