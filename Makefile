@@ -4,6 +4,7 @@
 #   make ui          Airflow's own UI with the sandbox behind it
 #   make test        the tests          make test-slow   the exhaustive ones too
 #   make lint types  style and types    make bench       the measurements
+#   make torture     kill senders again and again, by a vendor that fails in every way (half an hour)
 #   make clean       remove what the above made
 
 PYTHON ?= python3
@@ -20,7 +21,7 @@ export AIRFLOW__CORE__LOAD_EXAMPLES := False
 PYTEST := $(BIN)/python -m pytest --basetemp=$(SCRATCH)/pytest
 
 .DEFAULT_GOAL := test
-.PHONY: venv test test-slow lint types bench demo ui constraints clean
+.PHONY: venv test test-slow lint types bench torture demo ui constraints clean
 
 venv: $(VENV)/.installed
 
@@ -50,6 +51,12 @@ types: venv
 bench: venv
 	@mkdir -p $(SCRATCH)
 	@for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+# Every scene prints a line. TORTURE_SEED=… repeats the kills of an earlier run.
+torture: venv
+	@mkdir -p $(SCRATCH)
+	$(BIN)/python -m tests.torture
+	$(PYTEST) tests/torture
 
 demo: venv
 	$(BIN)/python -m airflow_sms_flow.demo

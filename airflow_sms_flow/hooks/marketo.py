@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from airflow_sms_flow.hooks.forms import check_result, field_behaviour, form_wid
 
 if TYPE_CHECKING:
     from airflow_sms_flow.clients.marketo import MarketoClient
+    from airflow_sms_flow.ledger import Ledger
 
 _MUNCHKIN_ID = re.compile(r"\d{3}-[A-Z]{3}-\d{3}", re.IGNORECASE)
 
@@ -50,6 +52,24 @@ class MarketoHook(BaseHook):
             "stop": stop,
         }
         return MarketoClient(**(arguments | overrides))
+
+    @contextmanager
+    def sharing_client(
+        self, ledger: Ledger, *, stop: Callable[[], bool] | None = None, **overrides: Any
+    ) -> Iterator[MarketoClient]:
+        """A client that shares our half of the instance's limits with every other task through the ledger;
+        closed at the end. Raises `LedgerError` where the ledger does not answer."""
+        from airflow_sms_flow.clients.marketo import half_of_the_limits
+        from airflow_sms_flow.rings import SharingTimes, shared_rings
+
+        # An export waits for minutes: its share is renewed less often than a sender's.
+        times = SharingTimes(renew_every_seconds=5.0, lease_seconds=30.0, answer_seconds=65.0)
+        ring = half_of_the_limits()
+        with (
+            closing(self.client(stop=stop, ring=ring, **overrides)) as client,
+            shared_rings(ledger, f"marketo:{self.base_url}", {"calls": ring}, times),
+        ):
+            yield client
 
     @property
     def base_url(self) -> str:

@@ -16,7 +16,7 @@ from sqlalchemy import bindparam, insert, or_, select, update
 from sqlalchemy.engine import Connection
 
 from airflow_sms_flow.core.delivery import DeliveryState
-from airflow_sms_flow.ledger.schema import claimers, deliveries, history
+from airflow_sms_flow.ledger.schema import IS_CLAIMED, claimers, deliveries, history
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def find_abandoned_claims(connection: Connection, dispatch_id: int, at: datetime
     )
     abandoned = (
         deliveries.c.dispatch_id == dispatch_id,
-        deliveries.c.state == DeliveryState.CLAIMED.value,
+        IS_CLAIMED,
         deliveries.c.claimer_id.in_(gone),
     )
     query = select(deliveries.c.phone, deliveries.c.claimer_id).where(*abandoned)

@@ -17,7 +17,14 @@ from airflow_sms_flow.ledger.deliveries import IN_LIST, Move, Mover, apply_moves
 from airflow_sms_flow.ledger.known import Known, read_known
 from airflow_sms_flow.ledger.leases import Lease, TaskTry
 from airflow_sms_flow.ledger.ring_shares import RingShares
-from airflow_sms_flow.ledger.schema import claimers, deliveries, dispatches, history, identity
+from airflow_sms_flow.ledger.schema import (
+    IS_CLAIMED,
+    claimers,
+    deliveries,
+    dispatches,
+    history,
+    identity,
+)
 from airflow_sms_flow.ledger.writer import Writer
 
 
@@ -241,7 +248,7 @@ class Ledger:
 
     def in_doubt_counts(self) -> dict[Campaign, int]:
         """Where somebody has to look: rows in doubt, by campaign; claims that were abandoned among them."""
-        claimed = select(deliveries.c.dispatch_id).where(deliveries.c.state == DeliveryState.CLAIMED.value)
+        claimed = select(deliveries.c.dispatch_id).where(IS_CLAIMED)
         with database.writing(self._engine, "looking for abandoned claims") as connection:
             for dispatch_id in connection.execute(claimed.distinct()).scalars().all():
                 leases.find_abandoned_claims(connection, dispatch_id, database.now(connection))

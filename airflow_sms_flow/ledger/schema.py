@@ -16,6 +16,8 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    literal,
+    text,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
@@ -87,9 +89,18 @@ deliveries = Table(
     Column("claimer_id", String(32)),  # who made the last move; null for a person or a callback
     Column("expire_at", UtcDateTime),  # until when a pending opt-in may be answered
     Column("updated_at", UtcDateTime, nullable=False),
+    sqlite_with_rowid=False,  # kept in the order of its key: a whole dispatch is read in one sweep
 )
 Index("ix_sms_flow_deliveries_event_id", deliveries.c.event_id)
 Index("ix_sms_flow_deliveries_phone", deliveries.c.phone)
+#: Written out in SQL wherever it is asked for: databases use the index below only where they can see that.
+IS_CLAIMED = deliveries.c.state == literal("claimed", literal_execute=True)
+Index(
+    "ix_sms_flow_deliveries_claimed",
+    deliveries.c.state,
+    sqlite_where=text("state = 'claimed'"),
+    postgresql_where=text("state = 'claimed'"),
+)
 
 #: Who sends: one row per try of a task. Its lease says that it lives.
 claimers = Table(

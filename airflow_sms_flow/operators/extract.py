@@ -77,6 +77,7 @@ class ExtractSmartListOperator(SmsFlowOperator):
         _check_list_given(self.smart_list, self.static_list)
         names = _field_names(self.fields)
         from airflow_sms_flow.clients.marketo_csv import export_schema, read_export
+        from airflow_sms_flow.hooks.ledger import open_ledger
         from airflow_sms_flow.hooks.marketo import MarketoHook
         from airflow_sms_flow.settings import refuse_local_parts_on_other_machines
         from airflow_sms_flow.storage import DISPLAY_NAMES_KEY, private_folder, reference, write_parquet
@@ -85,7 +86,11 @@ class ExtractSmartListOperator(SmsFlowOperator):
         self._stop = threading.Event()
         folder = self.folder(context)
         hook = MarketoHook(self.marketo_conn_id)
-        with closing(hook.client(stop=self._stop.is_set)) as client, private_folder(folder) as work:
+        with (
+            closing(open_ledger()) as ledger,
+            hook.sharing_client(ledger, stop=self._stop.is_set) as client,
+            private_folder(folder) as work,
+        ):
             fields = client.check_fields(names)
             csv_path = work / "leads.csv"
             result = self._export(client, names, csv_path)

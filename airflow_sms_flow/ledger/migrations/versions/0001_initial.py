@@ -54,9 +54,18 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["dispatch_id"], ["sms_flow_dispatches.id"], name="fk_sms_flow_deliveries_dispatch_id"
         ),
+        sqlite_with_rowid=False,
     )
     op.create_index("ix_sms_flow_deliveries_event_id", "sms_flow_deliveries", ["event_id"])
     op.create_index("ix_sms_flow_deliveries_phone", "sms_flow_deliveries", ["phone"])
+    claimed = sa.text("state = 'claimed'")
+    op.create_index(
+        "ix_sms_flow_deliveries_claimed",
+        "sms_flow_deliveries",
+        ["state"],
+        sqlite_where=claimed,
+        postgresql_where=claimed,
+    )
     op.create_table(
         "sms_flow_claimers",
         sa.Column("id", sa.String(32), nullable=False),
