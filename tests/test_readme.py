@@ -26,7 +26,7 @@ RUN_BY = {
     'python -m airflow_sms_flow settle "once:welcome" --as not-sent': "tests/test_main.py",
     'python -m airflow_sms_flow history "+1 202 555 0132"': "tests/test_main.py",
     "python -m airflow_sms_flow clean": "tests/test_main.py",
-    "python -m airflow_sms_flow.sandbox --port 8049": "tests/sandbox/test_sandbox_process.py",
+    "python -m airflow_sms_flow.sandbox --port 8049": "tests/sandbox/test_sandbox_panel.py",
 }
 
 
