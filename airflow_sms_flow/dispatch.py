@@ -19,15 +19,18 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+
+import numpy as np
 
 from airflow_sms_flow.core.delivery import DeliveryState, is_settled
 from airflow_sms_flow.core.errors import LedgerError, Stopped
 from airflow_sms_flow.courier import Courier, Plan
 from airflow_sms_flow.ledger import Ledger
+from airflow_sms_flow.ledger.known import Known
 from airflow_sms_flow.ledger.writer import Writer
 from airflow_sms_flow.progress import Progress
 from airflow_sms_flow.steps.step import Recipient, Step
@@ -36,6 +39,12 @@ log = logging.getLogger(__name__)
 
 _BATCH = 2_000
 _POLL_SECONDS = 0.25
+
+
+#: Tells of many numbers at once which of them no try has to look at again.
+Settled = Callable[[Sequence[str]], np.ndarray]
+#: Whom to reach: a long audience may leave out who is settled, which is quicker than to have us do it.
+Recipients = Iterable[Recipient] | Callable[[Settled], Iterable[Recipient]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +76,7 @@ class Dispatcher:
         #: Of this try, once `run` has returned or raised; None where it never came to send.
         self.result: Result | None = None
 
-    def run(self, recipients: Iterable[Recipient], total: int | None = None) -> Result:
+    def run(self, recipients: Recipients, total: int | None = None) -> Result:
         """Reach everybody who is still due; returns when nothing is under way any more. Each number at most
         once in `recipients`. Whoever a passing fault kept from being reached stays open in the ledger.
 
@@ -95,7 +104,8 @@ class Dispatcher:
                 self._ledger.writer(plan.campaign, plan.fingerprint, claimer_id) as writer,
                 self._crew(self._courier(writer), claimer_id),
             ):
-                waiting = self._feed(_with_states(recipients, known.look_up))
+                people = recipients(self._settled_of(known)) if callable(recipients) else recipients
+                waiting = self._feed(_with_states(people, known.look_up))
                 self._wait_for_others(dispatch_id, waiting)
         finally:
             self._end(claimer_id)
@@ -119,6 +129,14 @@ class Dispatcher:
             else:
                 self._progress.count("done before")
         return waiting
+
+    def _settled_of(self, known: Known) -> Settled:
+        def settled(phones: Sequence[str]) -> np.ndarray:
+            found = known.settled(phones)
+            self._progress.count("done before", int(found.sum()))
+            return found
+
+        return settled
 
     def _is_due(self, state: DeliveryState | None, settled: bool) -> bool:
         return not settled and (state is not DeliveryState.IN_DOUBT or self._step.repeats_in_doubt)

@@ -22,10 +22,10 @@ class Progress:
         self._began = self._told = time.monotonic()
         self._finished_at_last_line = 0
 
-    def count(self, name: str) -> None:
-        """One more of `name`; "finished" is what the rate and the time left are counted by."""
+    def count(self, name: str, more: int = 1) -> None:
+        """So many more of `name`; "finished" is what the rate and the time left are counted by."""
         with self._lock:
-            self._counts[name] += 1
+            self._counts[name] += more
 
     def __getitem__(self, name: str) -> int:
         with self._lock:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from airflow_sms_flow.core.delivery import Campaign
     from airflow_sms_flow.core.report import StepReport
     from airflow_sms_flow.courier import Plan
-    from airflow_sms_flow.dispatch import Result
+    from airflow_sms_flow.dispatch import Result, Settled
     from airflow_sms_flow.hooks.vibes import VibesHook
     from airflow_sms_flow.ledger import Ledger, TaskTry
     from airflow_sms_flow.results import Outcomes, Pick
@@ -91,9 +91,19 @@ class FlowStepOperator(SmsFlowOperator):
         """Check by reading calls what can be checked, and make the step. `ledger` None: a dry run, in
         which nothing may be made at Vibes."""
 
-    @abstractmethod
+    def columns(self) -> list[str] | None:
+        """What `people` and `recipients` need of the audience; None: all of it."""
+        return ["id", "phone"]
+
+    def people(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The same rows with `phone` in E.164, or as `lead:<id>` where there is no number."""
+        return batch
+
     def recipients(self, batch: pa.RecordBatch) -> list[Recipient]:
-        """One recipient per row of the audience, in its order; rows that share a number share a `phone`."""
+        """One per row of `people`."""
+        from airflow_sms_flow.steps.step import Recipient
+
+        return [Recipient(lead_id, phone) for lead_id, phone in ids_and_phones(batch)]
 
     def check_audience(self, path: str) -> int:
         """The number of rows; raises `InvalidInput` for an audience that this step must not take."""
@@ -207,18 +217,18 @@ class FlowStepOperator(SmsFlowOperator):
     def _list_id(self) -> str:
         return read_id("list_id", self.list_id, _LIST_REMEDY)
 
-    def _everybody_once(self, path: str) -> Iterator[Recipient]:
-        """Recipients whose number (or lead without a number) was not seen before in this audience."""
-        from airflow_sms_flow.ledger.known import recipient_key
+    def _everybody_once(self, path: str, settled: Settled) -> Iterator[Recipient]:
+        """Whoever is not settled, once each. Most of a resumed audience is settled: it is left out in bulk."""
+        import pyarrow as pa
+
+        from airflow_sms_flow.ledger.known import FirstSeen
         from airflow_sms_flow.storage import read_batches
 
-        seen: set[int] = set()
-        for batch in read_batches(path, batch_size=_BATCH):
-            for recipient in self.recipients(batch):
-                key = recipient_key(recipient.phone)
-                if key not in seen:
-                    seen.add(key)
-                    yield recipient
+        first_seen = FirstSeen()
+        for batch in read_batches(path, self.columns(), _BATCH):
+            people = self.people(batch)
+            left = people.filter(pa.array(~settled(_phones(people))))
+            yield from self.recipients(left.filter(pa.array(first_seen(_phones(left)))))
 
     def _is_skipped_backfill(self, context: Context) -> bool:
         choice = read_choice("on_backfill", self.on_backfill, ("skip", "send"))
@@ -241,22 +251,20 @@ class FlowStepOperator(SmsFlowOperator):
         from airflow_sms_flow.results import RESULTS_SCHEMA, picked_batches, read_outcomes, result_batches
         from airflow_sms_flow.storage import read_batches
 
-        def outcomes() -> Iterator[Outcomes]:
-            batches = read_batches(path, batch_size=_BATCH)
-            return read_outcomes(ledger, result.dispatch_id, ((b, self._phones(b)) for b in batches))
+        def outcomes(columns: list[str] | None) -> Iterator[Outcomes]:
+            batches = ((b, _phones(self.people(b))) for b in read_batches(path, columns, _BATCH))
+            return read_outcomes(ledger, result.dispatch_id, batches)
 
         tally = Tally()
-        self._write(context, "results", result_batches(outcomes(), tally, result.claimer_id), RESULTS_SCHEMA)
+        results = result_batches(outcomes(self.columns()), tally, result.claimer_id)
+        self._write(context, "results", results, RESULTS_SCHEMA)
         for name, pick in self.audiences.items():
-            picked = picked_batches(outcomes(), pick, with_expire_date=name == "pending")
+            picked = picked_batches(outcomes(None), pick, with_expire_date=name == "pending")
             self._write_audience(context, name, path, picked)
         campaign = plan.campaign
         return tally.report(
             campaign.step, campaign.campaign_key, campaign.list_id, attempted=result.attempted
         )
-
-    def _phones(self, batch: pa.RecordBatch) -> list[str]:
-        return [recipient.phone for recipient in self.recipients(batch)]
 
     def _skip_everybody(self, context: Context, path: str, reason: str) -> dict[str, Any]:
         """Nobody was reached: say so for everybody, and hand empty audiences on."""
@@ -318,9 +326,12 @@ class FlowStepOperator(SmsFlowOperator):
 
 
 def ids_and_phones(batch: pa.RecordBatch) -> Iterator[tuple[int, str]]:
-    """Of a prepared audience, where neither is ever missing."""
-    pairs = zip(batch.column("id").to_pylist(), batch.column("phone").to_pylist(), strict=True)
-    return cast("Iterator[tuple[int, str]]", pairs)
+    """Of `people`, where neither is ever missing."""
+    return zip(cast("list[int]", batch.column("id").to_pylist()), _phones(batch), strict=True)
+
+
+def _phones(batch: pa.RecordBatch) -> list[str]:
+    return cast("list[str]", batch.column("phone").to_pylist())
 
 
 def _task_try(context: Context) -> TaskTry:

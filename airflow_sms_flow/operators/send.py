@@ -98,6 +98,10 @@ class SendSmsMessageOperator(FlowStepOperator):
             event_type = ours.ensure()
         return SendStep(client, list_id, event_type, message, self.on_in_doubt, self.membership)
 
+    def columns(self) -> list[str]:
+        """Those that the message's tokens name, too."""
+        return list(dict.fromkeys(["id", "phone", *self._columns]))
+
     def recipients(self, batch: pa.RecordBatch) -> list[Recipient]:
         """With the columns that the message's tokens name."""
         from airflow_sms_flow.steps.step import Recipient

@@ -10,7 +10,7 @@ from airflow_sms_flow.core.delivery import ONCE_PREFIX, DeliveryState, StepName
 from airflow_sms_flow.core.errors import InvalidInput
 from airflow_sms_flow.core.values import read_choice, read_id
 from airflow_sms_flow.operators._base import is_literal
-from airflow_sms_flow.operators._flow_step import FlowStepOperator, ids_and_phones
+from airflow_sms_flow.operators._flow_step import FlowStepOperator
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -86,12 +86,6 @@ class SubscribeToVibesListOperator(FlowStepOperator):
         list_id, campaign_id = self._list_id(), self._acquisition_campaign_id()
         check_acquisition_campaign(client, list_id, campaign_id)
         return SubscribeStep(client, list_id, campaign_id, self.opted_out)
-
-    def recipients(self, batch: pa.RecordBatch) -> list[Recipient]:
-        """By number; the lead's id travels along."""
-        from airflow_sms_flow.steps.step import Recipient
-
-        return [Recipient(lead_id, phone) for lead_id, phone in ids_and_phones(batch)]
 
     def plan(self, context: Context, campaign: Campaign, step: Step) -> Plan:
         """With the time after which a question may be repeated."""

@@ -66,17 +66,20 @@ class UnsubscribeFromVibesListOperator(FlowStepOperator):
         self._prepared = self._is_prepared(path)
         return UnsubscribeStep(client, self._list_id())
 
-    def recipients(self, batch: pa.RecordBatch) -> list[Recipient]:
-        """By number where there is a valid one, else `lead:<id>`."""
-        from airflow_sms_flow.ledger.known import LEAD_PREFIX
-        from airflow_sms_flow.steps.step import Recipient
+    def columns(self) -> list[str] | None:
+        """A raw audience may have its numbers anywhere."""
+        return super().columns() if self._prepared else None
 
-        ids = cast("list[int]", batch.column("id").to_pylist())
-        phones = batch.column("phone").to_pylist() if self._prepared else self._normalised(batch)
-        return [
-            Recipient(lead_id, phone or f"{LEAD_PREFIX}{lead_id}")
-            for lead_id, phone in zip(ids, phones, strict=True)
-        ]
+    def people(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """By number where there is a valid one, else `lead:<id>`."""
+        import pyarrow as pa
+
+        from airflow_sms_flow.ledger.known import LEAD_PREFIX
+
+        ids = batch.column("id").to_pylist()
+        numbers = batch.column("phone").to_pylist() if self._prepared else self._normalised(batch)
+        phones = [number or f"{LEAD_PREFIX}{lead}" for lead, number in zip(ids, numbers, strict=True)]
+        return pa.record_batch({"id": batch.column("id"), "phone": pa.array(phones, pa.string())})
 
     def _normalised(self, batch: pa.RecordBatch) -> list[str | None]:
         from airflow_sms_flow.core.audience import AudienceRules, first_valid_phones
