@@ -44,6 +44,9 @@ def _postgres_engine(url: URL, busy_seconds: float) -> Engine:
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: object) -> None:
         connection.execute(f"SET lock_timeout = {round(busy_seconds * 1000)}")
+        # A process that is suspended in a transaction, or a machine that is gone, would keep its locks for
+        # hours; so the server ends its session before anybody who waits for them gives up.
+        connection.execute(f"SET idle_in_transaction_session_timeout = {round(busy_seconds * 500)}")
         connection.commit()
 
     return engine

@@ -17,6 +17,7 @@ from airflow_sms_flow.ledger.schema import deliveries
 _STATES = tuple(DeliveryState)
 _SETTLED = 0x80
 _ABSENT = 0x7F
+_NO_KEY = np.iinfo(np.int64).min
 LEAD_PREFIX = "lead:"
 
 
@@ -46,7 +47,7 @@ class FirstSeen:
         is_new = np.zeros(len(keys), bool)
         is_new[np.unique(keys, return_index=True)[1]] = True
         places = np.searchsorted(self._seen, keys)
-        is_new &= np.append(self._seen, 0)[places] != keys  # no key is 0
+        is_new &= np.append(self._seen, _NO_KEY)[places] != keys
         new = np.sort(keys[is_new])
         self._seen = np.insert(self._seen, np.searchsorted(self._seen, new), new)
         return is_new
@@ -122,7 +123,10 @@ def read_known(
 
 def _parse_keys(phones: str, rows: int) -> np.ndarray:
     """Keys of numbers and leads, separated by commas; see `recipient_key`."""
-    keys = np.fromstring(phones.replace(LEAD_PREFIX, "-"), np.int64, sep=",")
+    try:
+        keys = np.fromstring(phones.replace(LEAD_PREFIX, "-"), np.int64, sep=",")
+    except ValueError:
+        keys = np.empty(0, np.int64)  # older versions of numpy return what they could read
     if len(keys) != rows or keys.max() == np.iinfo(np.int64).max:  # never guess at who was reached
         raise LedgerError("the ledger holds something that is neither a number nor a lead: nothing is sent")
     return keys

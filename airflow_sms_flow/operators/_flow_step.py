@@ -6,6 +6,7 @@ import threading
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow_sms_flow.core.delivery import StepName, check_campaign_key
@@ -166,7 +167,7 @@ class FlowStepOperator(SmsFlowOperator):
                 plan = self.plan(context, campaign, step)
                 dispatcher = Dispatcher(ledger, step, plan, self._stop)
                 try:
-                    result = dispatcher.run(self._everybody_once(path), rows)
+                    result = dispatcher.run(partial(self._everybody_once, path), rows)
                 except (Unavailable, ConfigError, BugError):
                     # Whatever ends the task early: what was done and what is left stays countable.
                     if dispatcher.result is not None:
@@ -218,7 +219,7 @@ class FlowStepOperator(SmsFlowOperator):
         return read_id("list_id", self.list_id, _LIST_REMEDY)
 
     def _everybody_once(self, path: str, settled: Settled) -> Iterator[Recipient]:
-        """Whoever is not settled, once each. Most of a resumed audience is settled: it is left out in bulk."""
+        """Whoever is not settled, once each. Most of a resumed audience is: that is left out in bulk."""
         import pyarrow as pa
 
         from airflow_sms_flow.ledger.known import FirstSeen

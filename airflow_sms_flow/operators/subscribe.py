@@ -13,7 +13,6 @@ from airflow_sms_flow.operators._base import is_literal
 from airflow_sms_flow.operators._flow_step import FlowStepOperator
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from airflow.sdk import Context
 
     from airflow_sms_flow.clients.vibes import VibesClient
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from airflow_sms_flow.ledger import Ledger
     from airflow_sms_flow.ledger.ledger import DeliveryRow
     from airflow_sms_flow.results import Pick
-    from airflow_sms_flow.steps.step import Recipient, Step
+    from airflow_sms_flow.steps.step import Step
 
 _DONE = (DeliveryState.ACCEPTED, DeliveryState.ALREADY)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_sms_flow.core.delivery import StepName
 from airflow_sms_flow.operators._flow_step import FlowStepOperator
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from airflow_sms_flow.clients.vibes import VibesClient
     from airflow_sms_flow.ledger import Ledger
-    from airflow_sms_flow.steps.step import Recipient, Step
+    from airflow_sms_flow.steps.step import Step
 
 
 class UnsubscribeFromVibesListOperator(FlowStepOperator):

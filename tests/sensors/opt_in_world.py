@@ -12,8 +12,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
-from airflow.sdk import DAG
 from airflow.providers.common.compat.sdk import TaskDeferred
+from airflow.sdk import DAG
 
 from airflow_sms_flow import storage
 from airflow_sms_flow.core.rules import AudienceRules

@@ -1,0 +1,132 @@
+"""The example DAGs as Airflow reads them: no errors, safe by default, with forms that people understand."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from jsonschema import ValidationError, validate
+
+from tests.dags.dag_process import DAGS
+
+LISTS = '{"1201": "Store news", "1202": "Weekly offers"}'
+IDS = ("sms_campaign", "sms_opt_in", "sms_opt_out")
+
+
+def read_dags() -> dict[str, Any]:
+    bag = DagBag(str(DAGS))
+    assert bag.import_errors == {}
+    return dict(bag.dags)
+
+
+@pytest.fixture
+def dags(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """All of them, with two lists configured."""
+    monkeypatch.setenv("AIRFLOW__SMS_FLOW__LISTS", LISTS)
+    return read_dags()
+
+
+def test_every_file_is_a_dag_that_imports(dags: dict[str, Any]) -> None:
+    """One DAG a file, named alike."""
+    assert sorted(dags) == sorted(path.stem for path in DAGS.glob("*.py"))
+    assert set(IDS) <= set(dags)
+
+
+@pytest.mark.parametrize("dag_id", IDS)
+def test_a_dag_runs_in_daytime_once_at_a_time_and_never_catches_up(dags: dict[str, Any], dag_id: str) -> None:
+    """Nobody is texted at night, and unpausing a DAG does not text for a month gone by."""
+    dag = dags[dag_id]
+    timetable = dag.timetable
+    zone = ZoneInfo(getattr(timetable.timezone, "name", str(timetable.timezone)))
+    minute, hour, *rest = timetable.expression.split()
+    assert zone.key in ("America/New_York", "America/Chicago", "America/Denver", "America/Los_Angeles")
+    assert 9 <= int(hour) + int(minute) / 60 < 18
+    assert rest == ["*", "*", "*"]
+    assert dag.catchup is False
+    assert dag.max_active_runs == 1
+    assert dag.doc_md.strip().startswith("###")
+    assert dag.tags == {"sms"}
+
+
+@pytest.mark.parametrize("dag_id", IDS)
+def test_a_form_is_dry_until_somebody_unticks_it(dags: dict[str, Any], dag_id: str) -> None:
+    """And a backfill is skipped until somebody chooses otherwise."""
+    params = dags[dag_id].params
+    assert params["dry_run"] is True
+    assert params.get_param("dry_run").schema["type"] == "boolean"
+    assert params["on_backfill"] == "skip"
+    assert params.get_param("on_backfill").schema["enum"] == ["skip", "send"]
+
+
+@pytest.mark.parametrize("dag_id", IDS)
+def test_each_field_of_a_form_has_a_title_and_its_default_is_valid(dags: dict[str, Any], dag_id: str) -> None:
+    """The scheduled run uses the defaults as they are."""
+    params = dags[dag_id].params
+    for name in params:
+        param = params.get_param(name)
+        assert param.schema["title"], name
+        validate(param.value, param.schema)
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "names"),
+    [
+        ("sms_campaign", {"smart_list", "list_id", "message", "campaign", "dry_run", "on_backfill"}),
+        ("sms_opt_in", {"smart_list", "list_id", "acquisition_campaign_id", "dry_run", "on_backfill"}),
+        ("sms_opt_out", {"smart_list", "list_id", "campaign", "dry_run", "on_backfill"}),
+    ],
+)
+def test_a_form_asks_what_its_flow_needs(dags: dict[str, Any], dag_id: str, names: set[str]) -> None:
+    """Neither more nor less."""
+    assert set(dags[dag_id].params) == names
+
+
+@pytest.mark.parametrize("dag_id", IDS)
+def test_the_form_offers_the_configured_lists_and_no_other(dags: dict[str, Any], dag_id: str) -> None:
+    """Names beside ids; Airflow's API checks the choice."""
+    schema = dags[dag_id].params.get_param("list_id").schema
+    assert schema["enum"] == ["1201", "1202"]
+    assert schema["values_display"]["1201"] == "Store news (1201)"
+    with pytest.raises(ValidationError):
+        validate("1203", schema)
+
+
+def test_without_configured_lists_the_dags_still_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The field is free text then."""
+    monkeypatch.setenv("AIRFLOW__SMS_FLOW__LISTS", "")
+    for dag in read_dags().values():
+        assert "enum" not in dag.params.get_param("list_id").schema
+
+
+def test_a_mistake_in_the_configured_lists_is_shown_by_every_dag(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an import error that names the option."""
+    monkeypatch.setenv("AIRFLOW__SMS_FLOW__LISTS", "Store news")
+    errors = DagBag(str(DAGS)).import_errors
+    assert len(errors) == len(list(DAGS.glob("*.py")))
+    assert all("[sms_flow] lists" in error for error in errors.values())
+
+
+def test_the_tasks_stand_in_the_order_of_the_flow(dags: dict[str, Any]) -> None:
+    """Extract, prepare, act, wait, welcome."""
+    orders = {dag_id: [task.task_id for task in dags[dag_id].topological_sort()] for dag_id in IDS}
+    assert orders["sms_campaign"] == ["extract", "prepare", "send", "summary"]
+    assert orders["sms_opt_in"] == ["extract", "prepare", "subscribe", "wait", "welcome", "summary"]
+    assert orders["sms_opt_out"] == ["extract", "unsubscribe"]
+
+
+def test_the_welcome_is_sent_once_ever(dags: dict[str, Any]) -> None:
+    """Whichever run asked."""
+    assert dags["sms_opt_in"].get_task("welcome").campaign_key == "once:welcome"
+
+
+def test_the_dags_use_only_what_authors_are_offered() -> None:
+    """An author copies them: nothing private, nothing from inside the package."""
+    offered = {"operators", "params", "sensors"}
+    for path in DAGS.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("airflow_sms_flow"):
+                parts = str(node.module).split(".")
+                assert len(parts) == 1 or (len(parts) == 2 and parts[1] in offered), node.module
