@@ -20,7 +20,7 @@ from airflow_sms_flow.core.errors import (
     Stopped,
 )
 from airflow_sms_flow.courier import BUG_AFTER_REFUSALS
-from airflow_sms_flow.dispatch import Dispatcher
+from airflow_sms_flow.dispatch import Dispatcher, Settled
 from airflow_sms_flow.ledger import Ledger
 from airflow_sms_flow.steps.step import Recipient
 from tests.dispatching import CAMPAIGN, PLAN, SHORT, run, states
@@ -40,6 +40,21 @@ def test_everybody_is_reached_once(ledger: Ledger) -> None:
     row = ledger.rows(result.dispatch_id, [who[0].phone])[who[0].phone]
     assert row.claimer_id == result.claimer_id
     assert step.event_ids[who[0].phone] == {row.event_id}
+
+
+def test_a_long_audience_may_leave_out_who_is_settled(ledger: Ledger) -> None:
+    """It is told of a whole batch at once who needs no further look; the others come as ever."""
+    who, step = people(30), ScriptedStep()
+    run(ledger, step, who[:20])
+    asked: list[list[bool]] = []
+
+    def the_rest(settled: Settled) -> Iterator[Recipient]:
+        asked.append(settled([one.phone for one in who]).tolist())
+        yield from (one for one, done in zip(who, asked[0], strict=True) if not done)
+
+    assert Dispatcher(ledger, step, PLAN).run(the_rest, len(who)).attempted == 10
+    assert asked == [[True] * 20 + [False] * 10]
+    assert states(ledger, who) == {"accepted": 30}
 
 
 def test_an_empty_audience_is_a_success(sqlite_ledger: Ledger) -> None:

@@ -1,6 +1,6 @@
 """What our imports add to the parse of a DAG file. Goal: at most 0.05 s on top of `airflow.sdk`.
 
-    python tests/benchmarks/bench_imports.py [rounds]
+    python tests/benchmarks/bench_imports.py [--quick]
 
 Every round starts three processes, one after the other, so that a busy machine disturbs all three alike.
 Each first imports `airflow.sdk`, then times one of: our operators and sensors as they are; the same after the
@@ -15,6 +15,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
+
+from tests.benchmarks.measuring import started_quick
 
 GOAL_SECONDS = 0.05
 ROUNDS = 15
@@ -54,7 +56,7 @@ def show(name: str, seconds: list[float]) -> None:
 
 
 def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
+    rounds = 1 if started_quick(__doc__) else ROUNDS
     base: list[float] = []
     added: dict[str, list[float]] = {name: [] for name in VARIANTS}
     with tempfile.TemporaryDirectory() as home:

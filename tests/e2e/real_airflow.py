@@ -136,6 +136,8 @@ def real_airflow(folder: Path, settings: Mapping[str, str]) -> Iterator[RealAirf
     url = f"http://127.0.0.1:{sandbox_port}"
     home, output = folder / "airflow", folder / "airflow.log"
     environment = airflow_environment(home, DAGS, url, port) | dict(settings)
+    # Airflow's own SQLite gives up after five seconds, too soon on a busy machine.
+    environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{home}/airflow.db?timeout=60"
     sandbox = [sys.executable, "-m", "airflow_sms_flow.sandbox", "--port", str(sandbox_port), "--leads", "0"]
     airflow = [sys.executable, "-m", "airflow", "standalone"]
     rest = Rest(port)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_sms_flow.core.delivery import DeliveryState
+from airflow_sms_flow.core.errors import LedgerError
 from airflow_sms_flow.ledger import Ledger
 from airflow_sms_flow.ledger.deliveries import Move
-from airflow_sms_flow.ledger.known import recipient_key
+from airflow_sms_flow.ledger.known import FirstSeen, recipient_key, recipient_keys
 from tests.ledger.moves import TEXT, A, B, C, Sender, claim, settle
 
 ACCEPTED, REFUSED = DeliveryState.ACCEPTED, DeliveryState.REFUSED
@@ -30,11 +32,14 @@ def test_it_tells_of_each_number_where_it_stands_and_whether_it_is_done(ledger: 
         (ACCEPTED, True),
     ]
     assert len(known) == 3
+    assert known.settled([C, "lead:7", B, A]).tolist() == [False, True, False, True]
 
 
 def test_an_unknown_dispatch_knows_nobody(ledger: Ledger) -> None:
     """The first try of a campaign."""
-    assert ledger.known(Sender(ledger).dispatch_id, TEXT).look_up([A, B]) == [(None, False)] * 2
+    known = ledger.known(Sender(ledger).dispatch_id, TEXT)
+    assert known.look_up([A, B]) == [(None, False)] * 2
+    assert known.settled([A, B]).tolist() == [False, False]
 
 
 def test_rows_with_another_text_are_counted(ledger: Ledger) -> None:
@@ -43,6 +48,15 @@ def test_rows_with_another_text_are_counted(ledger: Ledger) -> None:
     other = Sender(ledger, fingerprint="e" * 64)
     known = ledger.known(other.dispatch_id, other.fingerprint)
     assert (known.other_fingerprints, known.look_up([A])) == (1, [(ACCEPTED, True)])
+
+
+@pytest.mark.filterwarnings("ignore:string or file could not be read")
+def test_a_row_that_is_no_number_stops_everything(ledger: Ledger) -> None:
+    """To guess at who was reached would be to reach somebody twice."""
+    sender = Sender(ledger)
+    sender.write(Move("+1202x", REFUSED, "by hand"), Move(A, REFUSED, "asked", "unknown_person"))
+    with pytest.raises(LedgerError, match="neither a number nor a lead"):
+        ledger.known(sender.dispatch_id, TEXT)
 
 
 def test_those_asked_long_ago_may_be_asked_again(ledger: Ledger) -> None:
@@ -61,3 +75,20 @@ def test_no_two_people_share_a_key(numbers: set[int], leads: set[int]) -> None:
     """Numbers and leads without a number live in one space of integers."""
     recipients = [f"+{n}" for n in numbers] + [f"lead:{n}" for n in leads]
     assert len({recipient_key(one) for one in recipients}) == len(recipients)
+    assert recipient_keys(recipients).tolist() == [recipient_key(one) for one in recipients]
+
+
+@given(
+    st.lists(
+        st.lists(st.sampled_from(["+15", "+16", "+7", "+8", "lead:0", "lead:7"]), max_size=6), max_size=6
+    )
+)
+def test_of_batches_each_number_is_new_once(batches: list[list[str]]) -> None:
+    """The first row with a number stands for all with it, in whichever batch they are."""
+    first_seen, seen = FirstSeen(), set[str]()
+    for batch in batches:
+        expected = []
+        for phone in batch:
+            expected.append(phone not in seen)
+            seen.add(phone)
+        assert first_seen(batch).tolist() == expected
