@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 
 from airflow_sms_flow.clients.throttle import Slot
 from airflow_sms_flow.core.answers import Answer, AnswerClass
-from airflow_sms_flow.core.backoff import Patience
+from airflow_sms_flow.core.backoff import Backoff
 from airflow_sms_flow.core.delivery import Campaign, DeliveryState
 from airflow_sms_flow.core.errors import (
     BugError,
@@ -67,7 +67,7 @@ class Plan:
     task_try: TaskTry = field(default_factory=TaskTry)
     concurrency: int = 24
     lease: Lease = field(default_factory=Lease)
-    patience: Patience = field(default_factory=Patience)
+    backoff: Backoff = field(default_factory=Backoff)
     outage: OutageRules = field(default_factory=OutageRules)
     #: Skip a number that the same text reached on this list so recently (Send, manual runs).
     repeat_within: timedelta | None = None
@@ -113,13 +113,13 @@ class Courier:
         Raises what ends the whole task: `ConfigError`, `BugError`, `QuotaExhausted`, `Unavailable`,
         `LedgerError`, `Stopped`.
         """
-        patience = self._plan.patience
-        for attempt in range(1, patience.attempts + 1):
+        backoff = self._plan.backoff
+        for attempt in range(1, backoff.attempts + 1):
             answer, seen = self._attempt(recipient, seen)
             if not self._try_again(answer):
                 self._progress.count("finished")
                 return
-            if self._halt.wait(patience.wait_seconds(attempt, random.random())):
+            if self._halt.wait(backoff.wait_seconds(attempt, random.random())):
                 return
         log.warning("%s is left as it stands for now (%s)", mask_phone(recipient.phone), seen or "untouched")
 

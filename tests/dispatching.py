@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from airflow_sms_flow.core.backoff import Patience
+from airflow_sms_flow.core.backoff import Backoff
 from airflow_sms_flow.core.delivery import Campaign, StepName
 from airflow_sms_flow.courier import Plan
 from airflow_sms_flow.dispatch import Dispatcher, Result
@@ -13,7 +13,7 @@ from airflow_sms_flow.steps.step import Recipient
 from tests.scripted_step import ScriptedStep
 
 CAMPAIGN = Campaign("acme", "summer", StepName.SEND, "1201")
-PLAN = Plan(CAMPAIGN, "f" * 64, concurrency=4, patience=Patience(3, 0.001, 0.002), finish_seconds=0.5)
+PLAN = Plan(CAMPAIGN, "f" * 64, concurrency=4, backoff=Backoff(3, 0.001, 0.002), finish_seconds=0.5)
 SHORT = Lease(seconds=0.4, answer_seconds=0.4)
 
 

@@ -19,7 +19,7 @@ RUN_BY = {
     "make lint types": ".ci/run",
     "make bench": "tests/benchmarks/test_benchmarks_start.py",
     "pip install -c constraints.txt .": "tests/e2e/test_install.py",
-    "airflow backfill create --dag-id sms_campaign --from-date 2026-11-05 --to-date 2026-11-07": (
+    "airflow backfill create --dag-id sms_campaign --from-date 2026-11-05 --to-date 2026-11-08": (
         "tests/e2e/test_backfill.py"
     ),
     "python -m airflow_sms_flow in-doubt": "tests/test_main.py",
@@ -52,7 +52,7 @@ def test_whoever_is_named_exists(runner: str) -> None:
 def test_the_first_dag_is_twenty_lines_and_parses() -> None:
     """What a stranger copies first makes a DAG with the three tasks in a row."""
     (source,) = code_blocks("python")
-    assert len(source.splitlines()) <= 20
+    assert len([line for line in source.splitlines() if line.strip()]) <= 20
     module: dict[str, object] = {}
     exec(compile(source, "README.md", "exec"), module)
     extract: Any = module["extract"]

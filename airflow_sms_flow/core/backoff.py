@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Backoff:
     """Exponential backoff with full jitter, capped in number and time."""
 
     attempts: int = 6

@@ -57,6 +57,8 @@ def airflow_environment(home: Path, dags: Path, sandbox_url: str, port: int) -> 
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
         "AIRFLOW__API__EXPOSE_CONFIG": "True",
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
+        # Airflow's own SQLite waits five seconds for a lock, which a busy laptop can exceed.
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=60",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__PARALLELISM": "4",

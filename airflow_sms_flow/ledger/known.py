@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
-from sqlalchemy import false, func, select
+from sqlalchemy import false, func, select, text
 from sqlalchemy.engine import Connection
 
 from airflow_sms_flow.core.delivery import DeliveryState, is_settled
@@ -110,6 +110,8 @@ def read_known(
         .where(deliveries.c.dispatch_id == dispatch_id)
         .group_by("state", "reason", "is_other", "is_old")
     )
+    if connection.dialect.name == "postgresql":  # enough to gather the texts without sorting rows on disk
+        connection.execute(text("SET LOCAL work_mem = '64MB'"))
     keys, codes, others = [np.empty(0, np.int64)], [np.empty(0, np.uint8)], 0
     for kind in connection.execute(query):
         state = DeliveryState(kind.state)

@@ -77,7 +77,6 @@ class SendSmsMessageOperator(FlowStepOperator):
 
     def make_step(self, client: VibesClient, path: str, ledger: Ledger | None) -> Step:
         """Bind the message to the audience's columns; make or verify the campaign that carries it."""
-        from airflow_sms_flow.hooks.vibes import VibesHook
         from airflow_sms_flow.steps import event_campaign
         from airflow_sms_flow.steps.send import SendStep
 
@@ -87,20 +86,27 @@ class SendSmsMessageOperator(FlowStepOperator):
         if self.event_type is not None:
             event_type = self.event_type
             event_campaign.verify(client, event_type, list_id, None)
-        elif ledger is None:
-            event_type = event_campaign.our_event_type(list_id)
-            event_campaign.verify_if_standing(client, list_id)
         else:
-            hook = VibesHook(self.vibes_conn_id)
-            ours = event_campaign.OurCampaign(
-                client, ledger, hook.company_key, list_id, hook.source_code or "", self.is_stopped
-            )
-            event_type = ours.ensure()
+            event_type = self._our_event_type(client, list_id, ledger)
         return SendStep(client, list_id, event_type, message, self.on_in_doubt, self.membership)
 
     def columns(self) -> list[str]:
         """Those that the message's tokens name, too."""
         return list(dict.fromkeys(["id", "phone", *self._columns]))
+
+    def _our_event_type(self, client: VibesClient, list_id: str, ledger: Ledger | None) -> str:
+        from airflow_sms_flow.hooks.vibes import VibesHook
+        from airflow_sms_flow.steps import event_campaign
+
+        hook = VibesHook(self.vibes_conn_id)
+        source_code = hook.source_code or ""
+        if ledger is None:
+            event_campaign.verify_or_could_create(client, list_id, source_code)
+            return event_campaign.our_event_type(list_id)
+        ours = event_campaign.OurCampaign(
+            client, ledger, hook.company_key, list_id, source_code, self.is_stopped
+        )
+        return ours.ensure()
 
     def recipients(self, batch: pa.RecordBatch) -> list[Recipient]:
         """With the columns that the message's tokens name."""

@@ -58,10 +58,12 @@ def verify(client: VibesClient, event_type: str, list_id: str, template: str | N
     return campaign
 
 
-def verify_if_standing(client: VibesClient, list_id: str) -> None:
-    """For a dry run: our campaign of the list, where there is one, must be as a run would want it."""
+def verify_or_could_create(client: VibesClient, list_id: str, source_code: str) -> None:
+    """For a dry run: our campaign of the list must be as a run would want it, or a run able to make it."""
     if _standing(client, our_event_type(list_id)):
         verify(client, our_event_type(list_id), list_id, OUR_TEMPLATE)
+    else:
+        _leased_source(client, source_code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ class OurCampaign:
 
     def _create(self, event_type: str) -> float:
         """Ask Vibes for the campaign; for how many seconds to look for it before asking again."""
-        source = self._source()
+        source = _leased_source(self.client, self.source_code)
         # The account's own time zone is unknown, and a start date in its future would only be scheduled.
         yesterday = (datetime.now(UTC) - timedelta(days=1)).date()
         answer = self.client.create_event_campaign(
@@ -144,16 +146,17 @@ class OurCampaign:
             case _:
                 return self.look_for_seconds
 
-    def _source(self) -> SourceCode:
-        """The connection's source code as the account leases it."""
-        leased = {code.code: code for code in self.client.list_source_codes()}
-        if self.source_code in leased:
-            return leased[self.source_code]
-        raise ConfigError(
-            f"the Vibes connection's source_code is {self.source_code!r}: set the short code that texts come "
-            f"from in its extra fields (the account has: {', '.join(sorted(leased)) or 'none'}), or name the "
-            f"event_type of a campaign that stands"
-        )
+
+def _leased_source(client: VibesClient, source_code: str) -> SourceCode:
+    """The connection's source code as the account leases it; `ConfigError` where it does not."""
+    leased = {code.code: code for code in client.list_source_codes()}
+    if source_code in leased:
+        return leased[source_code]
+    raise ConfigError(
+        f"the Vibes connection's source_code is {source_code!r}: set the short code that texts come from "
+        f"in its extra fields (the account has: {', '.join(sorted(leased)) or 'none'}), or name "
+        f"the event_type of a campaign that stands"
+    )
 
 
 def _standing(client: VibesClient, event_type: str) -> list[EventCampaign]:

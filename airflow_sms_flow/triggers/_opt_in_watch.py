@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from airflow_sms_flow.core.answers import Answer, AnswerClass
-from airflow_sms_flow.core.backoff import Patience
+from airflow_sms_flow.core.backoff import Backoff
 from airflow_sms_flow.core.errors import BugError, ConfigError, InvalidInput, Stopped
 from airflow_sms_flow.core.opt_in import ABSENCE, OptIn, OptInState, after_poll, is_worth_a_look
 from airflow_sms_flow.core.phone import mask_phone
@@ -39,7 +39,7 @@ POLL_OPTIONS: Mapping[str, Any] = MappingProxyType({"timeout": (5.0, 15.0), "poo
 
 #: For whom Vibes named no end of the confirm window: the 24 hours that it usually is (facts A.2).
 _USUAL_WINDOW = timedelta(hours=24)
-_PATIENCE = Patience(attempts=4, longest_wait_seconds=5.0)
+_BACKOFF = Backoff(attempts=4, longest_wait_seconds=5.0)
 #: So many people in a row without an answer, and the rest is left to the next round.
 _GIVE_UP_AFTER = 50
 _NAMED_IN_LOG = 5
@@ -213,10 +213,10 @@ class _Lookup:
             return None
         attempt = 1
         while not isinstance(found := self._once(phone, opt_in), OptIn):
-            if found.kind is AnswerClass.REFUSED or attempt == _PATIENCE.attempts:
+            if found.kind is AnswerClass.REFUSED or attempt == _BACKOFF.attempts:
                 self._leave(phone, found)
                 return None
-            if self._halt.wait(_PATIENCE.wait_seconds(attempt, random.random())):
+            if self._halt.wait(_BACKOFF.wait_seconds(attempt, random.random())):
                 raise Stopped("stopped while looking for replies")
             attempt += 1
         self._unanswered_in_a_row = 0

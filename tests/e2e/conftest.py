@@ -32,7 +32,12 @@ WORLD = {
 @pytest.fixture(scope="session")
 def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealAirflow]:
     """Both processes; they end with the tests, also when somebody ends those early."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+    def end(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: the clean-up is not to be cut short
+        sys.exit(143)
+
+    signal.signal(signal.SIGTERM, end)
     with real_airflow(tmp_path_factory.mktemp("e2e"), SETTINGS) as running:
         running.panel.call("POST", "reset", WORLD)
         yield running

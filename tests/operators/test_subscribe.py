@@ -12,7 +12,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_sms_flow import storage
-from airflow_sms_flow.core.backoff import Patience
+from airflow_sms_flow.core.backoff import Backoff
 from airflow_sms_flow.core.errors import InvalidInput, Unfinished
 from airflow_sms_flow.courier import Plan
 from airflow_sms_flow.operators import SubscribeToVibesListOperator
@@ -27,7 +27,7 @@ class QuickSubscribe(SubscribeToVibesListOperator):
 
     def plan(self, *args: Any) -> Plan:
         """See `FlowStepOperator.plan`."""
-        return replace(super().plan(*args), patience=Patience(attempts=2, first_wait_seconds=0.01))
+        return replace(super().plan(*args), backoff=Backoff(attempts=2, first_wait_seconds=0.01))
 
 
 def subscribe(**parameters: Any) -> SubscribeToVibesListOperator:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from airflow.sdk import DAG
 
 from airflow_sms_flow import storage
-from airflow_sms_flow.core.backoff import Patience
+from airflow_sms_flow.core.backoff import Backoff
 from airflow_sms_flow.core.rules import AudienceRules
 from airflow_sms_flow.courier import Plan
 from airflow_sms_flow.demo.local_airflow import connections
@@ -145,7 +145,7 @@ class QuickSend(SendSmsMessageOperator):
 
     def plan(self, *args: Any) -> Plan:
         """See `FlowStepOperator.plan`."""
-        return replace(super().plan(*args), patience=Patience(attempts=2, first_wait_seconds=0.01))
+        return replace(super().plan(*args), backoff=Backoff(attempts=2, first_wait_seconds=0.01))
 
 
 def send(**parameters: Any) -> SendSmsMessageOperator:

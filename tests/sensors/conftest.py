@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_sms_flow.core.backoff import Patience
+from airflow_sms_flow.core.backoff import Backoff
 from airflow_sms_flow.sandbox import Sandbox, Settings
 from tests.operators.world import airflow_connections
 from tests.sandbox.sandbox_caller import Caller
@@ -39,6 +39,6 @@ def world(real_world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """The same in a hurry: a poll right after another does not wait a second for its share of the rate
     limit, and a passing fault is met with two attempts."""
     monkeypatch.setattr("airflow_sms_flow.rings.shared_rings", lambda *_: nullcontext())
-    hasty = Patience(attempts=2, first_wait_seconds=0.01)
-    monkeypatch.setattr("airflow_sms_flow.triggers._opt_in_watch._PATIENCE", hasty)
+    hasty = Backoff(attempts=2, first_wait_seconds=0.01)
+    monkeypatch.setattr("airflow_sms_flow.triggers._opt_in_watch._BACKOFF", hasty)
     return real_world

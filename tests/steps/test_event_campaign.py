@@ -19,7 +19,7 @@ from airflow_sms_flow.steps.event_campaign import (
     OurCampaign,
     our_event_type,
     verify,
-    verify_if_standing,
+    verify_or_could_create,
 )
 from tests.sandbox.sandbox_caller import Caller, campaign_body
 from tests.steps.conftest import LIST, make_client
@@ -150,7 +150,7 @@ def test_our_campaign_with_another_template_stops_the_run(vibes: Caller, client:
     with pytest.raises(ConfigError, match="no longer has our template"):
         verify(client, EVENT_TYPE, LIST, OUR_TEMPLATE)
     with pytest.raises(ConfigError, match="no longer has our template"):
-        verify_if_standing(client, LIST)
+        verify_or_could_create(client, LIST, accounts.SOURCE_CODE)
 
 
 def test_two_campaigns_for_one_event_type_stop_the_run(vibes: Caller, client: VibesClient) -> None:
@@ -167,7 +167,9 @@ def test_an_event_type_without_a_running_campaign_stops_the_run(vibes: Caller, c
     """None at all, or one that is only scheduled: nobody would get anything."""
     with pytest.raises(ConfigError, match="0 scheduled or running campaigns"):
         verify(client, "promo", LIST, None)
-    verify_if_standing(client, LIST)
+    verify_or_could_create(client, LIST, accounts.SOURCE_CODE)
+    with pytest.raises(ConfigError, match="source_code is ''"):
+        verify_or_could_create(client, LIST, "")
     vibes.create_campaign(start_date="2999-01-01")
     with pytest.raises(ConfigError, match="is scheduled, not running yet"):
         verify(client, "promo", LIST, None)

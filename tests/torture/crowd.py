@@ -9,8 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from airflow_sms_flow.clients.vibes import Patience as ClientPatience
-from airflow_sms_flow.core.backoff import Patience
+from airflow_sms_flow.clients.vibes import Patience
+from airflow_sms_flow.core.backoff import Backoff
 from airflow_sms_flow.core.delivery import StepName
 from airflow_sms_flow.core.message import SmsMessage
 from airflow_sms_flow.core.rules import AudienceRules
@@ -29,8 +29,8 @@ LEASE = Lease(seconds=1.5, answer_seconds=2.0)
 SHARING = SharingTimes(renew_every_seconds=0.3, lease_seconds=1.5, answer_seconds=2.0)
 TIMEOUT = (0.4, 1.6)
 BUSY_SECONDS = 6.0
-PATIENCE = Patience(attempts=4, first_wait_seconds=0.1, longest_wait_seconds=1.0)
-CLIENT_PATIENCE = ClientPatience(attempts=8, first_wait=0.1, longest_wait=1.0)
+BACKOFF = Backoff(attempts=4, first_wait_seconds=0.1, longest_wait_seconds=1.0)
+CLIENT_PATIENCE = Patience(attempts=8, first_wait=0.1, longest_wait=1.0)
 #: How long a faulty vendor keeps silent: longer than anybody waits for it.
 SILENCE_SECONDS = 2.5
 

@@ -27,6 +27,6 @@ class ImpatientSend(SendSmsMessageOperator):
 
     def plan(self, *args: Any) -> Plan:
         """See `FlowStepOperator.plan`."""
-        from tests.torture.crowd import LEASE, PATIENCE
+        from tests.torture.crowd import BACKOFF, LEASE
 
-        return replace(super().plan(*args), lease=LEASE, patience=PATIENCE)
+        return replace(super().plan(*args), lease=LEASE, backoff=BACKOFF)

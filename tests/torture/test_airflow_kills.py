@@ -20,6 +20,7 @@ PEOPLE = 960
 
 
 @pytest.mark.airflow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", [FIXED_SEED], ids=str)
 def test_a_send_killed_ten_times_by_airflow_and_otherwise_reaches_everybody_once(
     vendor: Vendor, tmp_path: Path, seed: int

@@ -72,7 +72,7 @@ def run(order: Order, stop: threading.Event) -> StepReport:
                 TaskTry("torture/worker", "by hand", order.number),
                 crowd.CONCURRENCY,
                 crowd.LEASE,
-                crowd.PATIENCE,
+                crowd.BACKOFF,
             )
             result = Dispatcher(ledger, step, plan, stop).run(_recipients(order))
         return _report(order, ledger, result)
