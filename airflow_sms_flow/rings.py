@@ -88,7 +88,7 @@ class _Sharing:
                     # What is still under way (a stopped task's) may be counted until it is given up.
                     unanswered = self._times.answer_seconds if ring.in_use else 0.0
                     safe_after = timedelta(seconds=ring.window_seconds + unanswered)
-                    book.leave(name, self._holder_id, safe_after)
+                    book.leave(name, self._holder_id, ring.resize(0), safe_after)
         except LedgerError as error:
             log.warning("The share of the rate limit is given back when its lease runs out: %s", error)
 

@@ -59,8 +59,9 @@ class RingShares:
         )
         return Share(allowed, holders)
 
-    def leave(self, ring: str, holder_id: str, safe_after: timedelta) -> None:
-        """Give the share back; others may use it when its last calls are a window old."""
+    def leave(self, ring: str, holder_id: str, slots: int, safe_after: timedelta) -> None:
+        """Give the share back: at once but for `slots`, which others may use when their last calls are a
+        window old."""
         self._connection.execute(
             update(ring_shares)
             .where(
@@ -68,7 +69,7 @@ class RingShares:
                 ring_shares.c.ring == ring,
                 ring_shares.c.holder_id == holder_id,
             )
-            .values(lease_until=self._at + safe_after)
+            .values(slots=slots, lease_until=self._at + safe_after)
         )
 
     def _slots_of_others(self, ring: str, holder_id: str) -> list[int]:

@@ -19,11 +19,10 @@ DAG = "sms_campaign"
 def backfill(airflow: RealAirflow, days: tuple[str, str], *options: str, **conf: Any) -> list[str]:
     """`airflow backfill create` over some days, to its end; returns the runs."""
     given = {"smart_list": "Backfill people", "dry_run": False} | conf
-    airflow.rest.end_backfills(DAG)
     # A date alone is its midnight in UTC, which would leave out the run at eleven of the last day.
     span = ["--from-date", days[0], "--to-date", f"{days[1]}T23:59"]
     words = [*span, "--dag-run-conf", json.dumps(given), *options]
-    airflow.command("backfill", "create", "--dag-id", DAG, "--max-active-runs", "3", *words)
+    create_backfill(airflow, *words)
     found = [
         run for run in airflow.rest.runs(DAG, "backfill") if days[0] <= run["logical_date"][:10] <= days[1]
     ]
@@ -32,6 +31,21 @@ def backfill(airflow: RealAirflow, days: tuple[str, str], *options: str, **conf:
     time.sleep(1)  # a run that is done over is "success" until the scheduler has looked at it
     assert {airflow.wait(DAG, run_id) for run_id in runs} == {"success"}
     return runs
+
+
+def create_backfill(airflow: RealAirflow, *words: str) -> None:
+    """The command, again where Airflow's own SQLite was locked just then: the file does not let a
+    transaction that has read become one that writes while another writes, whatever the time-out."""
+    for attempt in range(5):
+        airflow.rest.end_backfills(DAG)
+        try:
+            airflow.command("backfill", "create", "--dag-id", DAG, "--max-active-runs", "3", *words)
+        except AssertionError as error:
+            if "database is locked" not in str(error) or attempt == 4:
+                raise
+            time.sleep(2)
+        else:
+            return
 
 
 def reports(airflow: RealAirflow, runs: list[str]) -> list[dict[str, Any]]:
