@@ -65,7 +65,7 @@ class Plan:
     #: Of the message: a row that stands with another one is noticed.
     fingerprint: str
     task_try: TaskTry = field(default_factory=TaskTry)
-    concurrency: int = 24
+    concurrency: int = 32
     lease: Lease = field(default_factory=Lease)
     backoff: Backoff = field(default_factory=Backoff)
     outage: OutageRules = field(default_factory=OutageRules)

@@ -10,8 +10,9 @@ import queue
 import threading
 import time
 from concurrent.futures import Future
+from datetime import datetime, timedelta
 
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
 
 from airflow_sms_flow.core.errors import LedgerError
 from airflow_sms_flow.ledger import database
@@ -35,6 +36,7 @@ class Writer:
         self._error: LedgerError | None = None
         self._closing = threading.Lock()
         self._closed = False
+        self._clock: tuple[datetime, float] | None = None
         self._thread = threading.Thread(target=self._run, name="sms-flow-ledger", daemon=True)
 
     def __enter__(self) -> Writer:
@@ -98,6 +100,13 @@ class Writer:
         for (_, future), outcome in zip(batch, outcomes, strict=True):
             future.set_result(outcome)
 
+    def _now(self, connection: Connection) -> datetime:
+        """The database's time, asked for once: to ask in every transaction would cost it a round trip."""
+        if self._clock is None:
+            self._clock = (database.now(connection), time.monotonic())
+        then, began = self._clock
+        return then + timedelta(seconds=time.monotonic() - began)
+
     def _refuse_all_but_answers(self, batch: list[_Job], error: LedgerError) -> list[_Job]:
         for move, future in batch:
             if not move.is_settlement:
@@ -111,7 +120,7 @@ class Writer:
             return []
         outcomes: dict[int, Outcome] = {}
         with database.writing(self._engine, "writing claims and results") as connection:
-            at = database.now(connection)
+            at = self._now(connection)
             pending = list(enumerate(move for move, _ in batch))
             while pending:
                 round_now, pending = _one_move_per_number(pending)

@@ -42,7 +42,7 @@ class FlowStepOperator(SmsFlowOperator):
         step. Default: DAG, task and logical date of the run. `once:<name>` means once, ever.
     :param on_backfill: "skip" (default) does nothing in a backfill; "send" does what the step does.
     :param dry_run: check everything that reading can check, reach nobody, report everybody as skipped.
-    :param concurrency: requests under way at once; 24 fill the vendor's limit at usual distances.
+    :param concurrency: requests under way at once; 32 fill the vendor's limit at usual distances.
     """
 
     template_fields: Sequence[str] = (
@@ -71,7 +71,7 @@ class FlowStepOperator(SmsFlowOperator):
         campaign_key: str | None = None,
         on_backfill: str = "skip",
         dry_run: bool | str = False,
-        concurrency: int = 24,
+        concurrency: int = 32,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

@@ -33,7 +33,7 @@ from airflow_sms_flow.sandbox.numbers import us_number
 from tests.benchmarks.audiences import InstantStep, fill_ledger, write_audience
 from tests.benchmarks.measuring import databases, fresh_ledger, judged, median, show, spread, started_quick
 
-THREADS = 24
+THREADS = 32
 RATE = 300
 ROUND_TRIP_SECONDS = 0.03
 RESUME_GOAL_SECONDS = 3.0

@@ -29,6 +29,7 @@ from airflow_sms_flow.steps.send import SendStep
 from airflow_sms_flow.steps.step import Recipient
 from tests.benchmarks.measuring import peak_mb
 
+COMPANY = accounts.COMPANY_KEY
 LIST_ID = accounts.LISTS[0].list_id
 MESSAGE = SmsMessage("{{lead.First Name:default=there}}, 20 % off until Sunday. Reply STOP to leave.")
 
@@ -42,18 +43,18 @@ def main() -> None:
     with (
         closing(Ledger.open(address)) as ledger,
         closing(_client(url, rings, stop)) as client,
-        shared_rings(ledger, f"vibes:{accounts.COMPANY_KEY}", named),
+        shared_rings(ledger, f"vibes:{COMPANY}", named),
     ):
-        ours = OurCampaign(client, ledger, accounts.COMPANY_KEY, LIST_ID, accounts.SOURCE_CODE)
+        ours = OurCampaign(client, ledger, COMPANY, LIST_ID, accounts.SOURCE_CODE)
         message = MESSAGE.bind(["firstName"])
         step = SendStep(client, LIST_ID, ours.ensure(), message, membership=membership)
-        campaign = Campaign(accounts.COMPANY_KEY, f"bench {first}", StepName.SEND, LIST_ID)
+        plan = Plan(Campaign(COMPANY, f"bench {first}", StepName.SEND, LIST_ID), message.fingerprint)
         print("ready", flush=True)
         sys.stdin.readline()
         threading.Thread(target=_wait_for_the_end, args=(stop,), daemon=True).start()
         began = time.monotonic()
         with suppress(Stopped):
-            Dispatcher(ledger, step, Plan(campaign, message.fingerprint), stop).run(recipients, int(count))
+            Dispatcher(ledger, step, plan, stop).run(recipients, int(count))
         seconds = time.monotonic() - began
     print(json.dumps({"seconds": seconds, "peak_mb": peak_mb()}), flush=True)
 
@@ -61,11 +62,11 @@ def main() -> None:
 def _client(url: str, rings: VibesRings, stop: threading.Event) -> VibesClient:
     return VibesClient(
         host=url,
-        company_key=accounts.COMPANY_KEY,
+        company_key=COMPANY,
         username=accounts.VIBES_LOGIN,
         password=accounts.VIBES_PASSWORD,
         rings=rings,
-        pool_maxsize=24,
+        pool_maxsize=32,
         stop=stop.is_set,
     )
 
