@@ -146,7 +146,7 @@ class Courier:
         claim_id = uuid.uuid4().hex
         try:
             claimed = self._claim(recipient, seen, claim_id)
-        except BaseException:
+        except BaseException:  # whatever ends this thread, the other tasks want the slot back
             slot.give_back()
             raise
         if not claimed:

@@ -85,10 +85,11 @@ class _Sharing:
         try:
             with self._ledger.ring_shares(self._account) as book:
                 for name, ring in self._rings.items():
+                    slots = ring.resize(0)
                     # What is still under way (a stopped task's) may be counted until it is given up.
-                    unanswered = self._times.answer_seconds if ring.in_use else 0.0
-                    safe_after = timedelta(seconds=ring.window_seconds + unanswered)
-                    book.leave(name, self._holder_id, ring.resize(0), safe_after)
+                    unanswered = self._times.answer_seconds + ring.window_seconds if ring.in_use else 0.0
+                    safe_after = timedelta(seconds=max(ring.rest_seconds, unanswered))
+                    book.leave(name, self._holder_id, slots, safe_after)
         except LedgerError as error:
             log.warning("The share of the rate limit is given back when its lease runs out: %s", error)
 

@@ -91,6 +91,20 @@ def test_a_dead_sender_keeps_its_part_until_its_lease_is_over(ledger: Ledger) ->
             time.sleep(0.05)
 
 
+def test_a_slot_held_after_a_time_out_is_not_given_to_others_when_its_sender_leaves(ledger: Ledger) -> None:
+    """The vendor may count that call long after we stopped waiting; idle slots are free at once."""
+    ring, next_ring = Ring(60), Ring(60)
+    with shared_rings(ledger, ACCOUNT, {"events": ring}, QUICK):
+        ring.take().give_back(hold_seconds=3.0)
+    with shared_rings(ledger, ACCOUNT, {"events": next_ring}, QUICK):
+        time.sleep(1.5)
+        assert 0 < next_ring.size < 60
+        deadline = time.monotonic() + 6
+        while next_ring.size < 60:
+            assert time.monotonic() < deadline, "the slot never came back"
+            time.sleep(0.05)
+
+
 def test_a_sender_that_cannot_renew_stops_at_the_end_of_its_lease() -> None:
     """Others will take its slots then."""
     ring = Ring(10)

@@ -84,6 +84,12 @@ class Ring:
         self._trusted_until = float("inf")
 
     @property
+    def rest_seconds(self) -> float:
+        """How long until the last call that is over counts no more, one held after a time-out included."""
+        with self._lock:
+            return max(0.0, max(self._free_at, default=0.0) - self._clock())
+
+    @property
     def in_use(self) -> int:
         """How many calls are under way."""
         with self._lock:

@@ -60,8 +60,7 @@ class RingShares:
         return Share(allowed, holders)
 
     def leave(self, ring: str, holder_id: str, slots: int, safe_after: timedelta) -> None:
-        """Give the share back: at once but for `slots`, which others may use when their last calls are a
-        window old."""
+        """Give the share back: at once but for `slots`, whose last calls may count until `safe_after`."""
         self._connection.execute(
             update(ring_shares)
             .where(

@@ -137,7 +137,7 @@ def _bug_proof(handler: Callable[[Request], Response], request: Request) -> Resp
     """A bug of the sandbox's own is told as such, to the client and on the terminal."""
     try:
         return handler(request)
-    except Exception as error:
+    except Exception as error:  # or the client would wait for an answer that never comes
         traceback.print_exc()
         return text_response(500, f"The sandbox itself has a bug: {type(error).__name__}")
 

@@ -292,7 +292,7 @@ def _threads(halt: threading.Event) -> Iterator[ThreadPoolExecutor]:
     pool = ThreadPoolExecutor(POLL_THREADS, thread_name_prefix="sms-flow-poll")
     try:
         yield pool
-    except BaseException:
+    except BaseException:  # a time-out of Airflow's too: the polls must not go on behind it
         halt.set()
         raise
     finally:
