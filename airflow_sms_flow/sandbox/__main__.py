@@ -20,7 +20,8 @@ _SHORT = {"opt_in_window_seconds": "opt-in-window", "answer_seconds": "answer-se
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m airflow_sms_flow.sandbox",
-        description="A stateful stand-in for Vibes and Marketo. Nothing leaves this machine.",
+        description="A stateful stand-in for Vibes and Marketo. Nothing leaves this machine, "
+        "but callbacks to an address that was registered for them.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")

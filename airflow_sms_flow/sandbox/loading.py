@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from airflow_sms_flow.sandbox.marketo.models import FIELD_NAMES, Instance, MarketoList
@@ -21,6 +22,7 @@ def load(state: State, body: Item) -> dict[str, int]:
     phones: [{"phone": "+1...", "behaviour": "Y"|"N"|"silence", "carrier": "mobile"|"landline", "name": ""}];
     persons: [{"phone": "+1...", "external_person_id": "1"}];
     subscriptions: [{"phone": "+1...", "list_id": "1201", "opted_out": false, "external_person_id": "1"}];
+    with `"announced": true`, callbacks tell it, as after the vendor's subscription import;
     blocks: [{"phone": "+1...", "campaign_id": "NEWS1201"}].
     """
     readers: dict[str, Callable[[State, Item], object]] = {
@@ -86,11 +88,13 @@ def _load_subscription(state: State, item: Item) -> None:
     if list_id not in company.lists:
         raise ValueError(f"list_id={list_id!r}: give one of {', '.join(company.lists)}")
     person, effects = _load_person(state, item), len(state.phones.effects)
-    if not company.active(list_id, person):
-        company.subscribe(list_id, person)
-    if item.get("opted_out"):
-        company.unsubscribe(list_id, person, str(item.get("reason", "keyword_opt_out")))
-    del state.phones.effects[effects:]
+    with nullcontext() if item.get("announced") else company.quietly():
+        if not company.active(list_id, person):
+            company.subscribe(list_id, person)
+        if item.get("opted_out"):
+            company.unsubscribe(list_id, person, str(item.get("reason", "keyword_opt_out")))
+    if not item.get("announced"):
+        del state.phones.effects[effects:]
 
 
 def _load_block(state: State, item: Item) -> None:

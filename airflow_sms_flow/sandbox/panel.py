@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import resources
 from typing import Any
 
+from airflow_sms_flow.sandbox.callback_panel import CallbackPanel
 from airflow_sms_flow.sandbox.clock import iso
 from airflow_sms_flow.sandbox.faults import KINDS
 from airflow_sms_flow.sandbox.loading import load
@@ -29,7 +30,8 @@ class Panel:
 
     def __init__(self, state: State) -> None:
         self.state = state
-        self.router = Router()
+        self.router, self.unlocked = Router(), Router()
+        CallbackPanel(state).add_to(self.unlocked)
         add = self.router.add
         add("GET", "/_sandbox/", self._page)
         add("POST", "/_sandbox/reset", self._reset)
@@ -50,14 +52,19 @@ class Panel:
 
     def handle(self, request: Request) -> Response:
         """Answer one request to the panel."""
-        found = self.router.find(request.method, request.path)
+        locked = self.router.find(request.method, request.path)
+        found = locked or self.unlocked.find(request.method, request.path)
         if found is None:
-            nearby = ", ".join(self.router.nearby(request.method, request.path))
-            return text_response(404, f"Nothing at {request.method} {request.path}. Nearby: {nearby}\n")
+            routers = (self.router, self.unlocked)
+            names = [name for one in routers for name in one.nearby(request.method, request.path, 3)]
+            text = f"Nothing at {request.method} {request.path}. Nearby: {', '.join(names)}\n"
+            return text_response(404, text)
         try:
             with self.state.lock:
                 self.state.advance()
-                return found[0].handler(request, found[1])
+                if locked:
+                    return found[0].handler(request, found[1])
+            return found[0].handler(request, found[1])
         except (BadRequest, ValueError, TypeError, KeyError) as error:
             return json_response(400, {"error": str(error)})
 

@@ -115,7 +115,7 @@ class Phones:
         """Write down that something happened to somebody. Nothing is ever taken from this record.
 
         Kinds: opt_in_asked, subscribed, declined, opt_in_expired, unsubscribed, event_accepted,
-        event_reused, event_dropped, text_delivered.
+        event_reused, event_dropped, text_delivered, text_bounced.
         """
         entry = {"n": len(self.effects) + 1, "at": iso(self._clock.now()), "kind": kind, "phone": number}
         self.effects.append({**entry, **more})

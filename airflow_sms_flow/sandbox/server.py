@@ -286,14 +286,16 @@ class Sandbox:
         return self
 
     def stop(self) -> None:
-        """End at once, open connections included."""
+        """End at once, open connections included; callbacks that still wait are never sent."""
         self._dispatcher.closing.set()
+        self._state.deliveries.stop()
         if self._thread.is_alive():
             self._server.shutdown()
         self._server.server_close()
         for connection in list(self._server.connections):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+        self._state.deliveries.join(1.0)
 
     def __enter__(self) -> Sandbox:
         return self.start()

@@ -33,6 +33,37 @@ class Settings:
     #: What a second event with the same event_id does: "deliver" (so that mistakes show) or "drop".
     reused_event_id: str = "deliver"
 
+    #: What becomes of a text after that: shares of sends that bounce for a while or for good, that Vibes
+    #: fails at, and that the phone confirms; and how soon each receipt comes.
+    share_bounced_soft: float = 0.0
+    share_bounced_hard: float = 0.0
+    share_unexpected_errors: float = 0.0
+    share_handset_receipts: float = 1.0
+    receipt_seconds: float = 1.0
+    #: Shares of people who, after a welcome or a campaign's text, text STOP, or what nobody understands.
+    share_stop: float = 0.0
+    share_unmatched: float = 0.0
+    afterthought_seconds: float = 5.0
+
+    #: Callbacks: how late they come, and up to how much later than others (which shuffles them).
+    callback_delay_seconds: float = 0.1
+    callback_reorder_seconds: float = 0.0
+    share_callbacks_duplicated: float = 0.0
+    share_callbacks_lost: float = 0.0
+    #: Patience with a receiver, in real seconds; when and how often all in all a callback is tried; after how
+    #: many failures in a row an address counts as downed, and for how long. Vibes publishes none of these.
+    callback_timeout_seconds: float = 2.0
+    callback_retry_seconds: float = 5.0
+    callback_attempts: int = 10
+    callback_downed_after: int = 10
+    callback_downed_seconds: float = 10.0
+    #: How many connections deliver at once; read when the first callback is registered.
+    callback_connections: int = 4
+    #: True: unmatched_message_received is no valid JSON, as in the vendor's own sample.
+    callback_broken_json: bool = False
+    #: The share of messages whose client_message_id in the Message Extract is our event_id; else it is empty.
+    share_client_message_ids: float = 1.0
+
     #: Vibes' limits, per company key and sliding second.
     vibes_events_per_second: int = 300
     vibes_others_per_second: int = 100
@@ -66,11 +97,18 @@ class Settings:
             value = getattr(self, field.name)
             if isinstance(value, (int, float)) and not isinstance(value, bool) and value < 0:
                 raise ValueError(f"{field.name}={value!r}: give a number that is not negative")
-        for name in ("share_yes", "share_no", "share_landline"):
-            if getattr(self, name) > 1:
-                raise ValueError(f"{name}={getattr(self, name)!r}: give a share between 0 and 1")
-        if self.share_yes + self.share_no > 1:
-            raise ValueError(f"share_no={self.share_no!r}: share_yes and share_no together exceed 1")
+            if field.name.startswith("share_") and value > 1:
+                raise ValueError(f"{field.name}={value!r}: give a share between 0 and 1")
+        for name, other in (
+            ("share_no", "share_yes"),
+            ("share_bounced_hard", "share_bounced_soft"),
+            ("share_unmatched", "share_stop"),
+        ):
+            if getattr(self, name) + getattr(self, other) > 1:
+                raise ValueError(f"{name}={getattr(self, name)!r}: {other} and {name} together exceed 1")
+        for name in ("callback_attempts", "callback_downed_after", "callback_connections"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)!r}: give at least 1")
         if self.reused_event_id not in ("deliver", "drop"):
             raise ValueError(f"reused_event_id={self.reused_event_id!r}: give 'deliver' or 'drop'")
 

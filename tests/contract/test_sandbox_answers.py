@@ -11,7 +11,17 @@ import requests
 
 from airflow_sms_flow.sandbox import Sandbox, Settings
 from tests.contract.sandbox_specs import Spec
-from tests.sandbox.sandbox_caller import DB, NEWS, OTHER, PERSON, THIRD, Caller, campaign_body
+from tests.sandbox.sandbox_caller import (
+    CALLBACKS,
+    DB,
+    NEWS,
+    OTHER,
+    PERSON,
+    SCOPES,
+    THIRD,
+    Caller,
+    campaign_body,
+)
 
 ROOT = "/companies/{company_key}"
 SPEC_DB = f"{ROOT}/mobiledb"
@@ -143,6 +153,30 @@ def test_events_and_their_campaigns(caller: Caller, vibes: Spec) -> None:
     hold(vibes, one, caller.vibes("PUT", url, json={"name": "Late"}), 422)
     hold(vibes, f"{ROOT}/events", caller.send(), 202)
     hold(vibes, f"{ROOT}/sourcecodes", caller.vibes("GET", "/companies/acme/sourcecodes"), 200)
+
+
+@pytest.mark.parametrize("callback_type", sorted(SCOPES))
+def test_callback_registrations(caller: Caller, vibes: Spec, callback_type: str) -> None:
+    """Register, list, get, change, remove, and a test event, for each type that the sandbox sends."""
+    config, url = f"{ROOT}/config", "http://127.0.0.1:9/hear"
+    dates = {"start_date": "2026-01-01", "end_date": "2126-01-01"}
+    registered = hold(vibes, f"{config}/callbacks/", caller.register(callback_type, url, **dates), 201)
+    # The specification declares a body for 200 only; 201 answers with the same object.
+    vibes.check("POST", f"{config}/callbacks/", 200, registered)
+    hold(vibes, f"{config}/callbacks/", caller.vibes("GET", CALLBACKS), 200)
+    one, at = f"{config}/callbacks/{{callback_id}}", registered["url"]
+    hold(vibes, one, caller.vibes("GET", at), 200)
+    hold(vibes, one, caller.vibes("PUT", at, json={"destination": {"url": f"{url}/2"}}), 200)
+    test = f"{config}/callback_events/test"
+    if callback_type != "unmatched_message_received":
+        scope = {"participant": {"acquisition_campaign": {"api_key": "NEWS1201"}}}
+        scope |= {"subscription": {"subscription_list": {"id": "1201"}}}
+        body = {"callback_type": callback_type} | scope
+        fired = hold(vibes, test, caller.vibes("POST", test.format(company_key="acme"), json=body), 201)
+        vibes.check("POST", test, 200, fired)
+    hold(vibes, one, caller.vibes("DELETE", at), 200)
+    hold(vibes, one, caller.vibes("GET", at), 404)
+    hold(vibes, one, caller.vibes("DELETE", at), 404)
 
 
 def test_identity_and_lead_fields(caller: Caller, marketo: Spec) -> None:

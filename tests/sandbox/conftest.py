@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from airflow_sms_flow.sandbox import Sandbox, Settings
+from tests.sandbox.callback_receiver import Receiver
 from tests.sandbox.sandbox_caller import Caller
 
 MakeCaller = Callable[..., Caller]
@@ -32,3 +33,11 @@ def make_caller() -> Iterator[MakeCaller]:
 def caller(make_caller: MakeCaller) -> Caller:
     """A sandbox with the plainest settings."""
     return make_caller()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """Somebody who hears callbacks, and answers 204 unless told otherwise."""
+    receiver = Receiver()
+    yield receiver
+    receiver.stop()

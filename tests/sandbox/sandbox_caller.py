@@ -16,6 +16,16 @@ LOGIN = (accounts.VIBES_LOGIN, accounts.VIBES_PASSWORD)
 DB = "/companies/acme/mobiledb"
 NEWS = "/companies/acme/campaigns/acquisition/NEWS1201"
 EVENTS = "/companies/acme/events"
+CALLBACKS = "/companies/acme/config/callbacks/"
+#: What a registration of each callback type needs beside its destination, for list 1201.
+SCOPES: dict[str, dict[str, str]] = {
+    "ack_participant_added": {"campaign_id": "NEWS1201"},
+    "ack_participant_changed": {"campaign_id": "NEWS1201"},
+    "subscription_added": {"list_id": "1201"},
+    "subscription_removed": {"list_id": "1201"},
+    "event_processed": {},
+    "unmatched_message_received": {"source_code": "52623", "country_code": "1"},
+}
 
 
 @dataclass
@@ -98,6 +108,32 @@ class Caller:
         """An event of the campaign's type."""
         data = {"mdn": phone, "message_body": "Hello"}
         return self.vibes("POST", EVENTS, json={"event_type": "promo", "event_data": data} | body)
+
+    def register(
+        self, callback_type: str, url: str, *, version: str = "2", **changes: Any
+    ) -> requests.Response:
+        """Ask for callbacks of a type, about list 1201 where they are about a list."""
+        body = {"callback_type": callback_type, "destination": {"url": url}}
+        if callback_type in SCOPES:
+            body[callback_type] = SCOPES[callback_type]
+        return self.vibes("POST", CALLBACKS, version=version, json=body | changes)
+
+    def register_all(self, url: str) -> None:
+        """Ask for every type that the sandbox sends."""
+        for callback_type in SCOPES:
+            answer = self.register(callback_type, url)
+            assert answer.status_code == 201, answer.text
+
+    def callbacks(self) -> dict[str, Any]:
+        """What the panel knows about callbacks."""
+        shown: dict[str, Any] = self.panel("GET", "callbacks")
+        return shown
+
+    def until_settled(self, seconds: float = 10.0) -> dict[str, dict[str, int]]:
+        """Wait until no callback is under way; the counts by type."""
+        wait_until(lambda: self.callbacks()["waiting"] == 0, seconds)
+        counts: dict[str, dict[str, int]] = self.callbacks()["counts"]
+        return counts
 
 
 def campaign_body() -> dict[str, Any]:

@@ -55,6 +55,8 @@ def test_reset_begins_anew(caller: Caller) -> None:
         ("settings", {"share_yes": 1.5}, "share_yes"),
         ("settings", {"share_yes": 0.9, "share_no": 0.2}, "share_no"),
         ("settings", {"reused_event_id": "x"}, "reused_event_id"),
+        ("settings", {"share_bounced_soft": 0.9, "share_bounced_hard": 0.2}, "share_bounced_hard"),
+        ("settings", {"callback_attempts": 0}, "callback_attempts"),
         ("clock", {"advance_seconds": -1}, "advance_seconds"),
         ("clock", {"advance_seconds": "1"}, "advance_seconds"),
         ("clock", [], "object"),

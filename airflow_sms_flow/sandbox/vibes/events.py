@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from airflow_sms_flow.sandbox.accounts import COUNTRY_CODE, SOURCE_CODE
 from airflow_sms_flow.sandbox.vibes.models import Company, Person, VibesError, check_mdn
+from airflow_sms_flow.sandbox.vibes.receipts import Event, Receipts
 
 IDENTIFIERS = ("mdn", "person_id", "person_key", "external_person_id", "vibes_device_id")
 MAX_EVENT_BYTES = 16 * 1024
@@ -65,6 +66,7 @@ class Campaigns:
         self.company = company
         self.by_id: dict[int, Campaign] = {}
         self.event_ids: set[str] = set()
+        self._receipts = Receipts(company)
 
     def status(self, campaign: Campaign) -> str:
         """Its status at this moment of the sandbox's clock."""
@@ -155,20 +157,22 @@ class Campaigns:
         event_id = body.get("event_id") or uuid4().hex
         if not isinstance(event_id, str):
             raise VibesError(422, "event_id must be a string")
-        self._note(event_id, event_type, given[0], data)
+        debug_data = body.get("debug_data") or {}
+        if not isinstance(debug_data, dict):
+            raise VibesError(422, "debug_data must be an object")
+        self._note(Event(event_id, event_type, given[0], data, debug_data))
         return event_id
 
-    def _note(self, event_id: str, event_type: str, identifier: str, data: dict[str, Any]) -> None:
-        phones, number = self.company.phones, str(data.get("mdn", ""))
-        reused = event_id in self.event_ids
-        self.event_ids.add(event_id)
-        phones.effect("event_accepted", number, event_id=event_id, event_type=event_type)
+    def _note(self, event: Event) -> None:
+        phones, number = self.company.phones, str(event.data.get("mdn", ""))
+        reused = event.event_id in self.event_ids
+        self.event_ids.add(event.event_id)
+        phones.effect("event_accepted", number, event_id=event.event_id, event_type=event.event_type)
         if reused:
-            phones.effect("event_reused", number, event_id=event_id, event_type=event_type)
+            phones.effect("event_reused", number, event_id=event.event_id, event_type=event.event_type)
             if self.company.settings.reused_event_id == "drop":
                 return
-        delay = self.company.settings.event_delay_seconds
-        self.company.clock.call_in(delay, lambda: self._route(event_id, event_type, identifier, data))
+        self.company.clock.call_in(self.company.settings.event_delay_seconds, lambda: self._route(event))
 
     def running(self, event_type: str) -> list[Campaign]:
         """The campaigns in progress for an event type, whatever its case."""
@@ -176,29 +180,24 @@ class Campaigns:
         found = (one for one in self.by_id.values() if one.event_type.lower() == wanted)
         return [one for one in found if self.status(one) == "in_progress"]
 
-    def _route(self, event_id: str, event_type: str, identifier: str, data: dict[str, Any]) -> None:
+    def _route(self, event: Event) -> None:
         """What Vibes does after its 202; the reasons are those of `event_processed` callbacks."""
-        person = self.company.persons.find(identifier, str(data[identifier]))
-        number = (person.mdn if person else None) or str(data.get("mdn", ""))
-
-        def drop(reason: str) -> None:
-            self.company.phones.effect("event_dropped", number, event_id=event_id, reason=reason)
-
-        campaigns = self.running(event_type)
+        person = self.company.persons.find(event.identifier, str(event.data[event.identifier]))
+        number = (person.mdn if person else None) or str(event.data.get("mdn", ""))
+        campaigns, refuse = self.running(event.event_type), self._receipts.refuse
         if not campaigns:
-            drop("no_route_rules")
+            refuse(event, number, "no_route_rules")
         elif person is None or person.mdn is None:
-            drop("person_not_found")
+            refuse(event, number, "person_not_found")
         elif self.company.phones.get(person.mdn).carrier != "mobile":
-            drop("carrier_not_supported")
+            refuse(event, number, "carrier_not_supported")
         else:
             for campaign in campaigns:
                 if not self._lets_through(campaign, person):
-                    drop("person_not_in_subscription_list")
+                    refuse(event, number, "person_not_in_subscription_list", campaign.message_id)
                     continue
-                text = render(campaign.targeting["message_template"], data)
-                where = {"campaign_id": str(campaign.message_id), "event_id": event_id}
-                self.company.phones.deliver(person.mdn, text, "event", list_id=_list_of(campaign), **where)
+                text = render(campaign.targeting["message_template"], event.data)
+                self._receipts.send(event, campaign.message_id, person, text, _list_of(campaign))
 
     def _lets_through(self, campaign: Campaign, person: Person) -> bool:
         for one in campaign.targeting.get("filters") or []:

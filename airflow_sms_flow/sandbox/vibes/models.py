@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -55,6 +56,15 @@ class Participation:
     participation_date: datetime
     expire_date: datetime
     status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unmatched:
+    """A text that answers nothing we asked, and is no keyword."""
+
+    number: str
+    text: str
+    at: datetime
 
 
 class Persons:
@@ -147,11 +157,24 @@ class Company:
         self.history: dict[int, list[Subscription]] = {}
         self._active: dict[tuple[str, int], Subscription] = {}
         self.created_at = clock.now()
+        #: Called with callback_type and subject whenever something happens that callbacks tell.
+        self.tell: Callable[[str, object], None] = _nobody_listens
+        #: Whether anybody registered for a callback_type: work that only callbacks show can be left out.
+        self.has_listener: Callable[[str], bool] = lambda callback_type: False
 
     @property
     def settings(self) -> Settings:
         """The settings in force; the control panel may exchange them."""
         return self.phones.settings
+
+    @contextmanager
+    def quietly(self) -> Iterator[None]:
+        """What happens within is told to nobody: the world was always so."""
+        tell, self.tell = self.tell, _nobody_listens
+        try:
+            yield
+        finally:
+            self.tell = tell
 
     def campaign(self, acquisition_id: str) -> ListSpec:
         """The acquisition campaign with this id, or 404."""
@@ -175,6 +198,7 @@ class Company:
         self._active[list_id, person.person_id] = subscription
         if person.mdn:
             self.phones.effect("subscribed", person.mdn, list_id=list_id)
+        self.tell("subscription_added", subscription)
         return subscription
 
     def unsubscribe(self, list_id: str, person: Person, reason: str) -> bool:
@@ -185,7 +209,13 @@ class Company:
         subscription.opt_out_date, subscription.opt_out_reason = self.clock.now(), reason
         if person.mdn:
             self.phones.effect("unsubscribed", person.mdn, list_id=list_id, reason=reason)
+        self.tell("subscription_removed", subscription)
         return True
+
+    def leave_everything(self, person: Person, reason: str) -> None:
+        """Take somebody off all lists."""
+        for list_id in self.lists:
+            self.unsubscribe(list_id, person, reason)
 
     def refuse(self, campaign: ListSpec, person: Person) -> None:
         """Refuse, by `VibesError`, to ask those who are on the list or have said no."""
@@ -212,6 +242,7 @@ class Company:
         key = (campaign.acquisition_id, person.person_id)
         self.pending[key] = participation
         self.clock.call_at(expires, lambda: self._expire(key, participation))
+        self.tell("ack_participant_added", participation)
         self._put_question(campaign, person, participation)
         return participation
 
@@ -231,6 +262,14 @@ class Company:
         text = f"{campaign.name}: welcome, you are in! Reply STOP to leave at any time."
         where = {"list_id": campaign.list_id, "campaign_id": campaign.acquisition_id}
         self.phones.deliver(person.mdn or "", text, "welcome", **where)
+        self.think_again(person.mdn or "")
+
+    def think_again(self, number: str) -> None:
+        """Having read a text of ours, a share of people texts STOP, or anything at all."""
+        settings, chance = self.settings, self.phones.chance("afterthought", number)
+        if chance < settings.share_stop + settings.share_unmatched:
+            text = "STOP" if chance < settings.share_stop else "Who is this?"
+            self.clock.call_in(settings.afterthought_seconds, lambda: self.receive_text(number, text))
 
     def _expire(self, key: tuple[str, int], participation: Participation) -> None:
         if self.pending.get(key) is participation:
@@ -258,6 +297,7 @@ class Company:
             self.phones.deliver(
                 number, "Sorry, we did not understand. Reply HELP for help, STOP to quit.", "unmatched"
             )
+            self.tell("unmatched_message_received", Unmatched(number, text, self.clock.now()))
 
     def _newest_question(self, person: Person) -> Participation | None:
         asked = [self.is_asked(campaign, person) for campaign in self.lists.values()]
@@ -266,11 +306,11 @@ class Company:
     def _answer(self, asked: Participation, *, yes: bool) -> None:
         campaign, person = asked.campaign, asked.person
         del self.pending[campaign.acquisition_id, person.person_id]
+        asked.status = "CONFIRMED" if yes else "REJECTED"
+        self.tell("ack_participant_changed", asked)
         if yes:
-            asked.status = "CONFIRMED"
             self._welcome(campaign, person)
             return
-        asked.status = "REJECTED"
         self.blocks.add((campaign.acquisition_id, person.person_id))
         where = {"list_id": campaign.list_id, "campaign_id": campaign.acquisition_id}
         self.phones.effect("declined", person.mdn or "", **where)
@@ -279,11 +319,14 @@ class Company:
         if person is not None:
             while asked := self._newest_question(person):
                 self._answer(asked, yes=False)
-            for list_id in self.lists:
-                self.unsubscribe(list_id, person, "keyword_opt_out")
+            self.leave_everything(person, "keyword_opt_out")
         self.phones.deliver(number, "You have left all our lists and will get no more texts.", "goodbye")
 
     def _join_by_keyword(self, campaign: ListSpec, person: Person) -> None:
         self.blocks.discard((campaign.acquisition_id, person.person_id))
         if not self.active(campaign.list_id, person) and not self.is_asked(campaign, person):
             self._ask_now(campaign, person)
+
+
+def _nobody_listens(callback_type: str, subject: object) -> None:
+    """Nothing is registered."""

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 from airflow_sms_flow.sandbox import accounts
 from airflow_sms_flow.sandbox.vibes.answers import Answers
+from airflow_sms_flow.sandbox.vibes.callback_routes import CallbackRoutes
+from airflow_sms_flow.sandbox.vibes.callbacks import Callbacks
 from airflow_sms_flow.sandbox.vibes.events import Campaigns
 from airflow_sms_flow.sandbox.vibes.models import (
     Company,
@@ -31,12 +33,13 @@ Values = dict[str, str]
 class VibesApi:
     """All companies of one Vibes."""
 
-    def __init__(self, companies: Mapping[str, Company]) -> None:
+    def __init__(self, companies: Mapping[str, Company], callbacks: Mapping[str, Callbacks]) -> None:
         self.companies = companies
         self.campaigns = {key: Campaigns(company) for key, company in companies.items()}
         self.answers = {key: Answers(companies[key], self.campaigns[key]) for key in companies}
         self.router = Router()
         self._add_routes()
+        CallbackRoutes(callbacks, self._answer).add_to(self.router)
 
     def _add_routes(self) -> None:
         add, root = self.router.add, "/companies/{company_key}"
