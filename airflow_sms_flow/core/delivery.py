@@ -76,19 +76,19 @@ def is_settled(state: DeliveryState, reason: str | None) -> bool:
             return False
 
 
-def check_campaign_key(campaign_key: object) -> str:
+def check_campaign_key(campaign_key: object, field: str = "campaign_key") -> str:
     """A key as an author typed it, or `InvalidInput`. It is stored as it stands, so blanks around it count
     as a mistake rather than as another campaign."""
-    remedy = f"a campaign key is 1 to {CAMPAIGN_KEY_MAX_LENGTH} printable characters without blanks around it"
+    remedy = f"a key is 1 to {CAMPAIGN_KEY_MAX_LENGTH} printable characters without blanks around it"
     if not isinstance(campaign_key, str) or not campaign_key.strip():
-        raise InvalidInput("campaign_key", campaign_key, remedy)
+        raise InvalidInput(field, campaign_key, remedy)
     if (
         len(campaign_key) > CAMPAIGN_KEY_MAX_LENGTH
         or campaign_key != campaign_key.strip()
         or not campaign_key.isprintable()
         or campaign_key == ONCE_PREFIX
     ):
-        raise InvalidInput("campaign_key", campaign_key[:60], remedy)
+        raise InvalidInput(field, campaign_key[:60], remedy)
     return campaign_key
 
 

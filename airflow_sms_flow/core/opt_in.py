@@ -35,11 +35,15 @@ class OptIn:
 
     `absent_since`: the first poll, since they were last seen pending, that found them neither pending nor on
     the list.
+    `asked_at` and `answered_at`: event times of the question and of the answer that made this state, where
+    callbacks told them; see `core.heard_opt_in`.
     """
 
     expire_at: datetime
     state: OptInState = OptInState.PENDING
     absent_since: datetime | None = None
+    asked_at: datetime | None = None
+    answered_at: datetime | None = None
 
     def __post_init__(self) -> None:
         _check_aware(self.expire_at)
@@ -76,22 +80,6 @@ def after_poll(opt_in: OptIn, *, at: datetime, pending: bool, subscribed: bool) 
     if since is None:
         return replace(opt_in, absent_since=at)
     return replace(opt_in, state=OptInState.DECLINED) if at - since >= ABSENCE else opt_in
-
-
-def is_worth_a_look(known: OptIn, seen: OptIn, *, at: datetime) -> bool:
-    """Whether a poll at this moment would carry `known` on, where somebody else has `seen` more.
-
-    `known` is pending still. Who confirmed, and whose time is over, would be decided. Who was neither pending
-    nor on the list would be noted as absent, or declined where that was noted 30 s ago; not where the
-    expiry comes first, for then it is the expiry that decides.
-    """
-    if seen.state is OptInState.CONFIRMED or at > known.expired_after:
-        return True
-    if seen.absent_since is None:
-        return False
-    if known.absent_since is None:
-        return at + ABSENCE < known.expire_at
-    return known.absent_since + ABSENCE <= at < known.expire_at
 
 
 def read_min_confirmed(value: object) -> int | float | None:

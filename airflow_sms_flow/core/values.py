@@ -29,3 +29,14 @@ def read_id(field: str, value: object, remedy: str) -> str:
     if isinstance(value, str) and value.strip() and value.strip() != "None":
         return value.strip()
     raise InvalidInput(field, value, remedy)
+
+
+def read_ids(field: str, value: object, remedy: str) -> tuple[str, ...]:
+    """Several such ids, each once: a list, one alone, or text with commas, as a trigger form makes it. Empty
+    where there are none."""
+    if value is None or value == "" or value == "None":
+        return ()
+    several = value.split(",") if isinstance(value, str) else value
+    if not isinstance(several, list | tuple | set | frozenset):
+        several = [several]
+    return tuple(dict.fromkeys(read_id(field, one, remedy) for one in several))

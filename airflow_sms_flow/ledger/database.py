@@ -165,7 +165,7 @@ def _revision(connection: Connection) -> str | None:
     return found
 
 
-def _run_migrations(connection: Connection) -> None:
+def _run_migrations(connection: Connection, revision: str = "head") -> None:
     from alembic import command
     from alembic.config import Config
     from alembic.util.exc import CommandError
@@ -174,7 +174,7 @@ def _run_migrations(connection: Connection) -> None:
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
     config.attributes["connection"] = connection
     try:
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)
     except CommandError:
         raise LedgerError(
             f"the ledger's schema is {_revision(connection)!r}, which this version of airflow-sms-flow "

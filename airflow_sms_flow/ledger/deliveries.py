@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -110,16 +111,16 @@ def _values(mover: Mover, move: Move, at: datetime) -> dict[str, Any]:
         "event_id": mover.campaign.event_id(move.phone),
         "fingerprint": mover.fingerprint,
         "state": move.to.value,
-        "reason": _fit(move.reason, deliveries.c.reason),
+        "reason": fit(move.reason, deliveries.c.reason),
         "claim_id": move.claim_id,
         "claimer_id": mover.claimer_id,
         "expire_at": move.expire_at,
         "updated_at": at,
-        "why": _fit(move.why, history.c.why),
+        "why": fit(move.why, history.c.why),
     }
 
 
-def _fit(text: str | None, column: Column[Any]) -> str | None:
+def fit(text: str | None, column: Column[Any]) -> str | None:
     """Cut to the column: PostgreSQL would refuse the whole transaction for one long sentence."""
     length: int = cast("String", column.type).length or 0
     return text[:length] if text is not None else None
@@ -178,14 +179,20 @@ def _insert_new(connection: Connection, mover: Mover, inserts: list[dict[str, An
     if connection.dialect.name == "sqlite":
         connection.execute(sqlite.insert(deliveries), rows)
         return set()
-    statement = postgresql.insert(deliveries).values(rows).on_conflict_do_nothing()
-    won = set(connection.execute(statement.returning(deliveries.c.phone)).scalars())
+    statement = postgresql.insert(deliveries).on_conflict_do_nothing().returning(deliveries.c.phone)
+    won = set(connection.execute(statement, rows).scalars())
     return {str(row["phone"]) for row in rows} - won
 
 
 def _lost(connection: Connection, mover: Mover, move: Move) -> Outcome:
     row = _lock_rows(connection, mover.dispatch_id, [move.phone], lock=False)[move.phone]
     return Outcome(False, DeliveryState(row["state"]), row["reason"])
+
+
+def lock_of_list(campaign: Campaign) -> int:
+    """Of PostgreSQL's advisory locks, the one that whoever looks for recent texts on this list holds."""
+    name = f"{campaign.company_key}/{campaign.list_id}".encode()
+    return int.from_bytes(hashlib.sha256(name).digest()[:8], signed=True)
 
 
 def _recently_sent(connection: Connection, mover: Mover, moves: Sequence[Move]) -> set[str]:
@@ -196,8 +203,7 @@ def _recently_sent(connection: Connection, mover: Mover, moves: Sequence[Move]) 
     campaign = mover.campaign
     if connection.dialect.name == "postgresql":
         # Two runs that look at the same instant would both see nothing: one looks after the other.
-        name = f"{campaign.company_key}/{campaign.list_id}"
-        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": name})
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock_of_list(campaign)})
     found: set[str] = set()
     for start in range(0, len(guarded), IN_LIST):
         part = guarded[start : start + IN_LIST]

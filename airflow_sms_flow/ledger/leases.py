@@ -16,6 +16,7 @@ from sqlalchemy import bindparam, insert, or_, select, update
 from sqlalchemy.engine import Connection
 
 from airflow_sms_flow.core.delivery import DeliveryState
+from airflow_sms_flow.ledger import receipts
 from airflow_sms_flow.ledger.schema import IS_CLAIMED, claimers, deliveries, history
 
 
@@ -86,7 +87,8 @@ def _until(lease: Lease, at: datetime) -> dict[str, datetime]:
 
 
 def find_abandoned_claims(connection: Connection, dispatch_id: int, at: datetime) -> int:
-    """Turn the claims whose claimer is gone to IN_DOUBT; returns how many."""
+    """Turn the claims whose claimer is gone to IN_DOUBT; returns how many. Those of which a callback has told
+    the fate meanwhile are settled at once."""
     gone = select(claimers.c.id).where(
         claimers.c.dispatch_id == dispatch_id,
         or_(claimers.c.ended_at.is_not(None), claimers.c.in_doubt_after < at),
@@ -122,4 +124,5 @@ def find_abandoned_claims(connection: Connection, dispatch_id: int, at: datetime
                 for row in rows
             ],
         )
+    receipts.settle_waiting(connection, at, dispatch_id)
     return len(rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,11 +11,12 @@ from sqlalchemy import delete, func, insert, select
 from sqlalchemy.engine import URL, Connection, Engine
 
 from airflow_sms_flow.core.delivery import ONCE_PREFIX, Campaign, DeliveryState, StepName
-from airflow_sms_flow.core.opt_in import OptIn
-from airflow_sms_flow.ledger import database, event_campaigns, leases, opt_ins
+from airflow_sms_flow.ledger import changes, database, event_campaigns, inbox, leases, receipts
 from airflow_sms_flow.ledger.deliveries import IN_LIST, Move, Mover, apply_moves
 from airflow_sms_flow.ledger.known import Known, read_known
 from airflow_sms_flow.ledger.leases import Lease, TaskTry
+from airflow_sms_flow.ledger.listening import Listening
+from airflow_sms_flow.ledger.opt_in_looks import OptInLooks
 from airflow_sms_flow.ledger.ring_shares import RingShares
 from airflow_sms_flow.ledger.schema import (
     IS_CLAIMED,
@@ -55,7 +56,7 @@ class DeliveryRow:
     claimer_id: str | None
 
 
-class Ledger:
+class Ledger(Listening):
     """One database of deliveries. Threads may share it; each call is a transaction of its own."""
 
     def __init__(self, engine: Engine) -> None:
@@ -80,6 +81,11 @@ class Ledger:
         """Tells this ledger from any other, as long as its database lives (32 hex digits)."""
         with database.reading(self._engine, "reading its identity") as connection:
             return str(connection.execute(select(identity.c.id)).scalar_one())
+
+    def now(self) -> datetime:
+        """The time of all who share this ledger (aware UTC), which no worker's own clock moves."""
+        with database.reading(self._engine, "reading the time") as connection:
+            return database.now(connection)
 
     # -- dispatches ------------------------------------------------------------------------------------
 
@@ -157,7 +163,7 @@ class Ledger:
         with database.writing(self._engine, "ending this try") as connection:
             leases.end(connection, claimer_id, database.now(connection))
 
-    # -- event-triggered campaigns and opt-ins ---------------------------------------------------------
+    # -- event-triggered campaigns ---------------------------------------------------------------------
 
     def claim_event_campaign(self, company_key: str, list_id: str, event_type: str, claim_id: str) -> bool:
         """Whether the caller may create the list's event-triggered campaign now; see `event_campaigns`."""
@@ -170,21 +176,9 @@ class Ledger:
         with database.writing(self._engine, "releasing a campaign") as connection:
             event_campaigns.release_creation(connection, company_key, list_id, claim_id)
 
-    def opt_ins(
-        self, company_key: str, acquisition_campaign_id: str, phones: Sequence[str]
-    ) -> dict[str, OptIn]:
-        """What earlier polls saw of these numbers."""
-        with database.reading(self._engine, "reading opt-ins") as connection:
-            return opt_ins.read_opt_ins(connection, company_key, acquisition_campaign_id, phones)
-
-    def store_opt_ins(
-        self, company_key: str, acquisition_campaign_id: str, list_id: str, changed: Mapping[str, OptIn]
-    ) -> None:
-        """Remember what a poll saw."""
-        with database.writing(self._engine, "storing opt-ins") as connection:
-            opt_ins.write_opt_ins(
-                connection, company_key, acquisition_campaign_id, list_id, changed, database.now(connection)
-            )
+    def opt_in_looks(self, company_key: str, acquisition_campaign_id: str) -> OptInLooks:
+        """Who waits for whose answer to this campaign, and when to ask Vibes."""
+        return OptInLooks(self._engine, company_key, acquisition_campaign_id)
 
     # -- rate limits -----------------------------------------------------------------------------------
 
@@ -266,11 +260,16 @@ class Ledger:
 
     def prune(self, *, history_days: int, rows_days: int | None) -> tuple[int, int]:
         """Forget history and rows older than so many days (None: no rows); returns how many of each. Rows of
-        `once:` keys guard for ever and stay; so does what is in doubt, until somebody settles it."""
+        `once:` keys guard for ever and stay; so does what is in doubt, until somebody settles it.
+
+        Raw callbacks that were heard, and changes, go with the history. Who is on a list, and who left it,
+        is never forgotten, nor is where a cursor over the changes stands."""
         with database.writing(self._engine, "pruning") as connection:
             at = database.now(connection)
             old = delete(history).where(history.c.at < at - timedelta(days=history_days))
             forgotten = connection.execute(old).rowcount
+            forgotten += inbox.prune(connection, at - timedelta(days=history_days))
+            forgotten += changes.prune(connection, at - timedelta(days=history_days))
             if rows_days is None:
                 return forgotten, 0
             ever = select(dispatches.c.id).where(dispatches.c.campaign_key.startswith(ONCE_PREFIX))
@@ -279,7 +278,9 @@ class Ledger:
                 deliveries.c.dispatch_id.not_in(ever),
                 deliveries.c.state.not_in([state.value for state in _UNSETTLED]),
             )
-            return forgotten, connection.execute(rows).rowcount
+            deleted = connection.execute(rows).rowcount
+            receipts.prune(connection, at - timedelta(days=rows_days))
+            return forgotten, deleted
 
 
 _UNSETTLED = (DeliveryState.CLAIMED, DeliveryState.IN_DOUBT)

@@ -1,4 +1,4 @@
-"""What became of the questions that Vibes asked, as the sensor's polls saw it."""
+"""What became of the questions that Vibes asked, as the sensor's polls and callbacks saw it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, RowMapping
 
 from airflow_sms_flow.core.opt_in import OptIn, OptInState
 from airflow_sms_flow.ledger.deliveries import IN_LIST
@@ -26,8 +26,18 @@ def read_opt_ins(
             opt_ins.c.phone.in_(part),
         )
         for row in connection.execute(query).mappings():
-            found[row["phone"]] = OptIn(row["expire_at"], OptInState(row["state"]), row["absent_since"])
+            found[row["phone"]] = _opt_in(row)
     return found
+
+
+def _opt_in(row: RowMapping) -> OptIn:
+    return OptIn(
+        row["expire_at"],
+        OptInState(row["state"]),
+        row["absent_since"],
+        row["asked_at"],
+        row["answered_at"],
+    )
 
 
 def write_opt_ins(
@@ -45,7 +55,15 @@ def write_opt_ins(
         index_elements=[opt_ins.c.company_key, opt_ins.c.acquisition_campaign_id, opt_ins.c.phone],
         set_={
             name: statement.excluded[name]
-            for name in ("list_id", "state", "expire_at", "absent_since", "updated_at")
+            for name in (
+                "list_id",
+                "state",
+                "expire_at",
+                "absent_since",
+                "updated_at",
+                "asked_at",
+                "answered_at",
+            )
         },
     )
     rows = [
@@ -58,6 +76,8 @@ def write_opt_ins(
             "expire_at": opt_in.expire_at,
             "absent_since": opt_in.absent_since,
             "updated_at": at,
+            "asked_at": opt_in.asked_at,
+            "answered_at": opt_in.answered_at,
         }
         for phone, opt_in in changed.items()
     ]

@@ -10,17 +10,26 @@ import queue
 import threading
 import time
 from concurrent.futures import Future
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_sms_flow.core.errors import LedgerError
 from airflow_sms_flow.ledger import database
 from airflow_sms_flow.ledger.deliveries import Move, Mover, Outcome, apply_moves
+from airflow_sms_flow.ledger.expected_moves import move_as_expected, open_express
 
 #: How long the writer waits for company: short beside any request, long beside a commit.
 _LINGER_SECONDS = 0.005
+#: With so much company already it does not wait.
+_ENOUGH = 10
 _MAX_BATCH = 500
+#: How long the express connection is kept without work; a fresh one is asked first whether it still lives.
+_IDLE_SECONDS = 5.0
+
+_DOING = "writing claims and results"
 
 _Job = tuple[Move, "Future[Outcome]"]
 
@@ -37,6 +46,7 @@ class Writer:
         self._closing = threading.Lock()
         self._closed = False
         self._clock: tuple[datetime, float] | None = None
+        self._express: Connection | None = None
         self._thread = threading.Thread(target=self._run, name="sms-flow-ledger", daemon=True)
 
     def __enter__(self) -> Writer:
@@ -64,15 +74,25 @@ class Writer:
     def _run(self) -> None:
         while (batch := self._next_batch()) is not None:
             self._commit(batch)
+        self._close_express()
+
+    def _first_job(self) -> _Job | None:
+        try:
+            return self._jobs.get(timeout=_IDLE_SECONDS)
+        except queue.Empty:
+            self._close_express()
+            return self._jobs.get()
 
     def _next_batch(self) -> list[_Job] | None:
-        first = self._jobs.get()
+        first = self._first_job()
         if first is None:
             return None
-        batch, until = [first], time.monotonic() + _LINGER_SECONDS
+        if self._jobs.qsize() < _ENOUGH:
+            time.sleep(_LINGER_SECONDS)
+        batch = [first]
         while len(batch) < _MAX_BATCH:
             try:
-                job = self._jobs.get(timeout=max(0.0, until - time.monotonic()))
+                job = self._jobs.get_nowait()
             except queue.Empty:
                 break
             if job is None:
@@ -85,20 +105,19 @@ class Writer:
         if self._error is not None:
             batch = self._refuse_all_but_answers(batch, self._error)
         try:
-            outcomes = self._write(batch)
+            self._write(batch)
         except Exception as error:  # whatever it is, the senders wait for it and must hear of it
+            self._close_express()
             # Only the kind of a stranger: its text may carry a number.
             told = LedgerError(f"the ledger failed: {type(error).__name__}")
             failure = error if isinstance(error, LedgerError) else told
+            batch = [(move, future) for move, future in batch if not future.done()]
             if self._error is None:
                 self._error = failure
                 self._commit(batch)
                 return
             for _, future in batch:
                 future.set_exception(failure)
-            return
-        for (_, future), outcome in zip(batch, outcomes, strict=True):
-            future.set_result(outcome)
 
     def _now(self, connection: Connection) -> datetime:
         """The database's time, asked for once: to ask in every transaction would cost it a round trip."""
@@ -113,30 +132,52 @@ class Writer:
                 future.set_exception(error)
         return [(move, future) for move, future in batch if move.is_settlement]
 
-    def _write(self, batch: list[_Job]) -> list[Outcome]:
-        """All moves of the batch in one transaction. A number that stands in it twice (its settlement and
-        its next claim cannot, but nothing here relies on that) is written in two rounds."""
+    def _write(self, batch: list[_Job]) -> None:
+        """Make all moves of the batch, and tell their senders. What moves as expected has a transaction of
+        its own on PostgreSQL; the rest shares one."""
+        if self._engine.dialect.name == "postgresql":
+            batch = self._write_expected(batch)
         if not batch:
-            return []
-        outcomes: dict[int, Outcome] = {}
-        with database.writing(self._engine, "writing claims and results") as connection:
+            return
+        made: list[tuple[_Job, Outcome]] = []
+        with database.writing(self._engine, _DOING) as connection:
             at = self._now(connection)
-            pending = list(enumerate(move for move, _ in batch))
+            pending = batch
             while pending:
-                round_now, pending = _one_move_per_number(pending)
-                moves = [move for _, move in round_now]
-                made = apply_moves(connection, self._mover, moves, at)
-                outcomes |= {place: outcome for (place, _), outcome in zip(round_now, made, strict=True)}
-        return [outcomes[place] for place in range(len(batch))]
+                jobs, pending = _one_move_per_number(pending)
+                outcomes = apply_moves(connection, self._mover, [move for move, _ in jobs], at)
+                made += zip(jobs, outcomes, strict=True)
+        for (_, future), outcome in made:
+            future.set_result(outcome)
+
+    def _write_expected(self, batch: list[_Job]) -> list[_Job]:
+        """Returns the jobs that remain to be done."""
+        jobs, later = _one_move_per_number(batch)
+        with database.translated_errors(_DOING):
+            if self._express is None:
+                self._express = open_express(self._engine)
+            moves, at = [move for move, _ in jobs], self._now(self._express)
+            moved = move_as_expected(self._express, self._mover, moves, at)
+        for move, future in jobs:
+            if move.phone in moved:
+                future.set_result(Outcome(True, move.to, move.reason))
+        return [job for job in jobs if job[0].phone not in moved] + later
+
+    def _close_express(self) -> None:
+        connection, self._express = self._express, None
+        if connection is not None:
+            with suppress(SQLAlchemyError):  # it may be broken already, and nothing on it is unfinished
+                connection.close()
 
 
-def _one_move_per_number(
-    moves: list[tuple[int, Move]],
-) -> tuple[list[tuple[int, Move]], list[tuple[int, Move]]]:
+def _one_move_per_number(jobs: list[_Job]) -> tuple[list[_Job], list[_Job]]:
+    """The first job of each number, and the others: a number that stands in a batch twice (its settlement
+    and its next claim cannot, but nothing here relies on that) is written in two rounds."""
     seen: set[str] = set()
-    first: list[tuple[int, Move]] = []
-    later: list[tuple[int, Move]] = []
-    for place, move in moves:
-        (later if move.phone in seen else first).append((place, move))
-        seen.add(move.phone)
+    first: list[_Job] = []
+    later: list[_Job] = []
+    for job in jobs:
+        phone = job[0].phone
+        (later if phone in seen else first).append(job)
+        seen.add(phone)
     return first, later

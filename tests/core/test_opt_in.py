@@ -13,7 +13,6 @@ from airflow_sms_flow.core.opt_in import (
     OptInState,
     after_poll,
     confirmations_needed,
-    is_worth_a_look,
     read_min_confirmed,
 )
 
@@ -98,27 +97,6 @@ def test_times_without_zone_are_refused() -> None:
         OptIn(datetime(2026, 3, 1))
     with pytest.raises(ValueError, match="aware UTC"):
         after_poll(ASKED, at=datetime(2026, 3, 1), pending=True, subscribed=False)
-
-
-@given(POLLS, POLLS, st.integers(-400, 200), st.booleans(), st.booleans())
-def test_a_look_is_worth_it_where_it_carries_the_knowledge_on(
-    before: list[Poll], since: list[Poll], now: int, pending: bool, subscribed: bool
-) -> None:
-    """Exactly then would a poll that finds what was seen last change what is known."""
-    moments = sorted({at for at, _, _ in before + since if at < now})
-    known = fold(*[poll for poll in sorted(before) if poll[0] in moments])
-    if known.state is not OptInState.PENDING:
-        return
-    at = EXPIRE_AT + timedelta(seconds=now)
-    seen = after_poll(known, at=at, pending=pending, subscribed=subscribed)
-    look = after_poll(known, at=at, pending=pending, subscribed=subscribed)
-    # A first absence within 30 s of the expiry is noted, but can no longer lead to a decline.
-    futile = known.absent_since is None and look.absent_since is not None and now >= -30
-    lasting = look if look.state is not OptInState.PENDING or look.absent_since is not None else known
-    if is_worth_a_look(known, seen, at=at):
-        assert lasting != known
-    elif not futile:
-        assert lasting == known
 
 
 @pytest.mark.parametrize(

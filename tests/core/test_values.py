@@ -3,7 +3,7 @@
 import pytest
 
 from airflow_sms_flow.core.errors import InvalidInput
-from airflow_sms_flow.core.values import read_choice, read_flag, read_id
+from airflow_sms_flow.core.values import read_choice, read_flag, read_id, read_ids
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,28 @@ def test_a_missing_id_is_refused(value: object) -> None:
     """Jinja writes an empty Param as "None"."""
     with pytest.raises(InvalidInput, match=r"list_id=.*: give one"):
         read_id("list_id", value, "give one")
+
+
+@pytest.mark.parametrize(
+    ("typed", "ids"),
+    [
+        ((), ()),
+        ("", ()),
+        (None, ()),
+        ("None", ()),
+        (1201, ("1201",)),
+        ("1201", ("1201",)),
+        ("1201, 1202,1201", ("1201", "1202")),
+        ([1201, "1202 "], ("1201", "1202")),
+    ],
+)
+def test_several_ids_are_read_however_they_are_typed(typed: object, ids: tuple[str, ...]) -> None:
+    """A list, one alone, or the text of a form; each once."""
+    assert read_ids("lists", typed, "give ids") == ids
+
+
+@pytest.mark.parametrize("typed", ["1201,", [None], [""], {}, True, 1.5])
+def test_ids_that_cannot_be_meant_are_refused(typed: object) -> None:
+    """A slip of the pen is not passed over."""
+    with pytest.raises(InvalidInput, match="lists"):
+        read_ids("lists", typed, "give ids")

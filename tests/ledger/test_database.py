@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,13 @@ from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
 from sqlalchemy.engine import make_url
 
+from airflow_sms_flow.core.delivery import DeliveryState
 from airflow_sms_flow.core.errors import ConfigError, InvalidInput, LedgerError
+from airflow_sms_flow.core.opt_in import OptIn
 from airflow_sms_flow.ledger import Ledger, database
 from airflow_sms_flow.ledger.schema import SCHEMA_REVISION, VERSION_TABLE, metadata
-from tests.ledger.moves import CAMPAIGN
+from tests.ledger.callbacks import ROUTED, answered, event, hear
+from tests.ledger.moves import CAMPAIGN, A, B
 
 
 def test_the_migrations_build_exactly_the_tables_that_the_code_knows(ledger_address: str) -> None:
@@ -30,6 +34,42 @@ def test_the_migrations_build_exactly_the_tables_that_the_code_knows(ledger_addr
     engine.dispose()
     assert differences == []
     assert tables == {*metadata.tables, VERSION_TABLE}
+
+
+def test_a_ledger_of_the_first_schema_is_upgraded_with_its_rows(ledger_address: str) -> None:
+    """What was claimed and asked before the upgrade counts after it, and what it says is made use of."""
+    engine = database.create_ledger_engine(ledger_address)
+    with database.writing(engine, "testing") as connection:
+        database._run_migrations(connection, "0001")
+        for row in _FIRST_ROWS:  # SQLite keeps times in UTC without their zone
+            connection.execute(text(row if engine.name != "sqlite" else row.replace("+00:00", ".000000")))
+        identity = connection.execute(text("SELECT id FROM sms_flow_identity")).scalar_one()
+    ledger = Ledger.open(ledger_address)
+    with engine.connect() as connection:
+        assert (
+            connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar() == SCHEMA_REVISION
+        )
+    engine.dispose()
+    assert ledger.identity == identity
+    assert ledger.rows(1, [A])[A].state is DeliveryState.IN_DOUBT
+    expire_at = datetime(2026, 7, 2, tzinfo=UTC)
+    assert ledger.opt_ins("acme", "ACQ1", [A, B]) == {A: OptIn(expire_at)}
+    hear(ledger, event(CAMPAIGN.event_id(A), ROUTED, 1), answered(B, 1, yes=True))
+    assert ledger.rows(1, [A])[A].state is DeliveryState.ACCEPTED
+    assert ledger.members("acme", "1201", [B])[B].subscribed  # the old rows tell which list was asked for
+    ledger.close()
+
+
+_FIRST_ROWS = (
+    "INSERT INTO sms_flow_dispatches (id, company_key, campaign_key, step, list_id, created_at) "
+    "VALUES (1, 'acme', 'summer', 'send', '1201', '2026-07-01 00:00:00+00:00')",
+    "INSERT INTO sms_flow_deliveries (dispatch_id, phone, event_id, fingerprint, state, updated_at) "
+    f"VALUES (1, '{A}', '{CAMPAIGN.event_id(A)}', 'f', 'in_doubt', '2026-07-01 00:00:00+00:00')",
+    "INSERT INTO sms_flow_opt_ins "
+    "(company_key, acquisition_campaign_id, phone, list_id, state, expire_at, updated_at) "
+    f"VALUES ('acme', 'ACQ1', '{A}', '1201', 'pending', "
+    "'2026-07-02 00:00:00+00:00', '2026-07-01 00:00:00+00:00')",
+)
 
 
 def test_a_ledger_of_newer_code_is_refused(ledger_address: str) -> None:

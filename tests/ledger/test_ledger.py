@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from sqlalchemy import text, update
 from sqlalchemy.engine import Engine
 
 from airflow_sms_flow.core.delivery import DeliveryState
 from airflow_sms_flow.core.opt_in import OptIn, OptInState
-from airflow_sms_flow.ledger import Lease, Ledger, database
+from airflow_sms_flow.ledger import Lease, Ledger
 from airflow_sms_flow.ledger.schema import deliveries, history
 from tests.ledger.moves import CAMPAIGN, A, B, C, Sender, claim, path_of, settle
 
 OPEN, CLAIMED, IN_DOUBT = DeliveryState.OPEN, DeliveryState.CLAIMED, DeliveryState.IN_DOUBT
 ACCEPTED, REFUSED = DeliveryState.ACCEPTED, DeliveryState.REFUSED
-
-
-@pytest.fixture
-def engine(ledger_address: str) -> Iterator[Engine]:
-    """For turning back the clock of rows."""
-    made = database.create_ledger_engine(ledger_address)
-    yield made
-    made.dispose()
 
 
 def _in_doubt(sender: Sender, *phones: str) -> None:

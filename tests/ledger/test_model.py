@@ -8,11 +8,20 @@ from contextlib import ExitStack
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from airflow_sms_flow.core.delivery import DeliveryState, is_settled
 from airflow_sms_flow.ledger import Lease, Ledger
 from airflow_sms_flow.ledger.deliveries import Move
+from tests import postgres
 from tests.ledger.moves import Sender, claim, path_of, settle
 
 ACCEPTED, REFUSED, OPEN = DeliveryState.ACCEPTED, DeliveryState.REFUSED, DeliveryState.OPEN
@@ -25,21 +34,24 @@ phones = st.sampled_from(PHONES)
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    """`texts` is what left the house: what no crash can undo. Senders hold what is in doubt."""
+    """On SQLite. `texts` is what left the house: what no crash can undo. Senders hold what is in doubt."""
 
     under_way = Bundle("under_way")
 
     def __init__(self) -> None:
         super().__init__()
         self.stack = ExitStack()
-        folder = self.stack.enter_context(tempfile.TemporaryDirectory())
-        self.ledger = Ledger.open(f"sqlite:///{folder}/ledger.db")
+        self.ledger = Ledger.open(self.fresh_address())
         self.stack.callback(self.ledger.close)
         self.texts: Counter[str] = Counter()
         #: Texts that a person wrongly called "not sent": the one way to a second text.
         self.excused: Counter[str] = Counter()
         self.touched: set[str] = set()
         self.claims = 0
+
+    def fresh_address(self) -> str:
+        """An empty database for one example."""
+        return f"sqlite:///{self.stack.enter_context(tempfile.TemporaryDirectory())}/ledger.db"
 
     @initialize()
     def two_senders(self) -> None:
@@ -120,7 +132,27 @@ class LedgerMachine(RuleBasedStateMachine):
         self.stack.close()
 
 
-LedgerMachine.TestCase.settings = settings(
+class PostgresMachine(LedgerMachine):
+    """The same on PostgreSQL, where moves that find what they expect go a way of their own."""
+
+    server: str
+
+    def fresh_address(self) -> str:
+        """A database of its own."""
+        return self.stack.enter_context(postgres.fresh_database(self.server))
+
+
+_SETTINGS = settings(
     max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
-test_any_order_of_claims_crashes_answers_and_words = LedgerMachine.TestCase
+
+
+def test_any_order_of_claims_crashes_answers_and_words() -> None:
+    """On SQLite."""
+    run_state_machine_as_test(LedgerMachine, settings=_SETTINGS)
+
+
+def test_the_same_on_postgresql(postgres_server: str) -> None:
+    """With fewer examples: a database each takes a while."""
+    PostgresMachine.server = postgres_server
+    run_state_machine_as_test(PostgresMachine, settings=settings(_SETTINGS, max_examples=8))

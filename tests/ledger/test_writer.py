@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy.engine import Engine
 
@@ -139,6 +140,44 @@ def test_a_vanished_ledger_stops_the_writer(sqlite_ledger: Ledger, tmp_path: Pat
             file.unlink()
         with pytest.raises(LedgerError, match="deleted or replaced"):
             writer.write(claim(B, "2"))
+
+
+def _sessions_end(address: str) -> None:
+    """As when the server is restarted: every connection to this database is gone."""
+    with psycopg.connect(address.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+
+def test_a_broken_connection_stops_the_claims_and_spares_the_answers(postgres_address: str) -> None:
+    """Whether the last commit arrived cannot be known; answers are written through a new connection."""
+    ledger = Ledger.open(postgres_address)
+    sender = Sender(ledger)
+    with ledger.writer(CAMPAIGN, TEXT, sender.id) as writer:
+        writer.write(claim(A, "1"))
+        _sessions_end(postgres_address)
+        with pytest.raises(LedgerError):
+            writer.write(claim(B, "2"))
+        assert writer.write(settle(A, ACCEPTED, "1")).moved
+    assert (sender.state(A), sender.state(B)) == (ACCEPTED, None)
+    ledger.close()
+
+
+def test_a_restart_while_nothing_is_written_goes_unnoticed(
+    postgres_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection without work is given back; whether the next one lives is asked first."""
+    monkeypatch.setattr("airflow_sms_flow.ledger.writer._IDLE_SECONDS", 0.1)
+    ledger = Ledger.open(postgres_address)
+    sender = Sender(ledger)
+    with ledger.writer(CAMPAIGN, TEXT, sender.id) as writer:
+        writer.write(claim(A, "1"))
+        time.sleep(0.5)
+        _sessions_end(postgres_address)
+        assert writer.write(claim(B, "2")).moved
+    ledger.close()
 
 
 class _Odd(str):

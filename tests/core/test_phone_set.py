@@ -1,0 +1,37 @@
+"""A million numbers in eight megabytes, without mixing any two up."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_sms_flow.core.phone_set import PhoneSet, as_numbers
+
+PHONES = st.from_regex(r"\+[1-9][0-9]{4,14}", fullmatch=True)
+
+
+@given(st.sets(PHONES, max_size=30), st.sets(PHONES, max_size=30))
+def test_it_answers_as_pythons_own_set_does(these: set[str], others: set[str]) -> None:
+    """Membership, size, difference and the texts that come back."""
+    ours, theirs = PhoneSet.of(these), PhoneSet.of(others)
+    assert len(ours) == len(these)
+    assert all((phone in ours) == (phone in these) for phone in these | others)
+    assert set(ours.minus(theirs)) == these - others
+
+
+@given(st.text(alphabet="+0123456789 -lead:٣x", max_size=25))
+def test_only_the_very_text_is_in_it(text: str) -> None:
+    """No blank, leading zero, foreign digit or missing plus makes one number another."""
+    everybody = PhoneSet.of(["+12025550132", "+441632960961", text])
+    twin = text[1:] if text.startswith("+") else f"+{text}"
+    assert (text in everybody) == (as_numbers(pa.array([text])).size == 1)
+    assert twin not in everybody or as_numbers(pa.array([twin])).size == 1
+    assert f" {text}" not in everybody
+    assert text.replace("+", "+0") not in everybody
+
+
+def test_an_empty_set_holds_nobody() -> None:
+    """Nobody, not everybody."""
+    assert "+12025550132" not in PhoneSet()
+    assert list(PhoneSet.of([])) == []

@@ -1,0 +1,79 @@
+"""Opt-ins as callbacks move them, beside what sensors store."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow_sms_flow.core.delivery import StepName
+from airflow_sms_flow.core.facts import ChangeKind
+from airflow_sms_flow.core.opt_in import OptIn, OptInState
+from airflow_sms_flow.ledger import Ledger
+from tests.ledger.callbacks import CAMPAIGN_ID, COMPANY, LIST, answered, asked, at, hear, joined, left
+from tests.ledger.moves import CAMPAIGN, A, B, C
+
+PENDING, CONFIRMED, DECLINED = OptInState.PENDING, OptInState.CONFIRMED, OptInState.DECLINED
+EXPIRE = at(0) + timedelta(days=1)
+
+
+def _states(ledger: Ledger) -> dict[str, OptInState]:
+    return {phone: one.state for phone, one in ledger.opt_ins(COMPANY, CAMPAIGN_ID, [A, B, C]).items()}
+
+
+def test_a_question_and_its_answers(ledger: Ledger) -> None:
+    """Told by the campaign alone, before any sensor knows of it."""
+    hear(ledger, asked(A, 0), asked(B, 0), asked(C, 0))
+    hear(ledger, answered(A, 3, yes=True), answered(B, 3, yes=False))
+    assert _states(ledger) == {A: CONFIRMED, B: DECLINED, C: PENDING}
+
+
+def test_answers_tell_of_the_list_once_it_is_known(ledger: Ledger) -> None:
+    """From a sensor, also when the answers came first: the Yes is a member, the No is none."""
+    hear(ledger, answered(A, 3, yes=True), answered(B, 3, yes=False))
+    assert ledger.members(COMPANY, LIST, [A, B]) == {}
+    ledger.store_opt_ins(COMPANY, CAMPAIGN_ID, LIST, {C: OptIn(EXPIRE)})
+    assert {p: m.subscribed for p, m in ledger.members(COMPANY, LIST, [A, B]).items()} == {A: True, B: False}
+    hear(ledger, answered(C, 4, yes=True))
+    assert ledger.members(COMPANY, LIST, [C])[C].subscribed
+    assert ledger.latest_change(COMPANY, ChangeKind.UNSUBSCRIBED, LIST) == 0  # B never was on the list
+
+
+def test_a_registration_may_tell_the_list(ledger: Ledger) -> None:
+    """Telling it twice changes nothing."""
+    hear(ledger, answered(A, 3, yes=True))
+    ledger.name_list(COMPANY, CAMPAIGN_ID, LIST)
+    newest = ledger.latest_change(COMPANY, ChangeKind.SUBSCRIBED, LIST)
+    ledger.name_list(COMPANY, CAMPAIGN_ID, LIST)
+    assert newest == ledger.latest_change(COMPANY, ChangeKind.SUBSCRIBED, LIST) > 0
+
+
+def test_subscribes_own_key_tells_the_list(ledger: Ledger) -> None:
+    """Its usual campaign key names the acquisition campaign."""
+    key = f"once:{CAMPAIGN_ID}"
+    ledger.dispatch_id(type(CAMPAIGN)(COMPANY, key, StepName.SUBSCRIBE, LIST))
+    hear(ledger, answered(A, 3, yes=True))
+    assert ledger.members(COMPANY, LIST, [A])[A].subscribed
+
+
+def test_who_joins_the_list_has_confirmed(ledger: Ledger) -> None:
+    """The callback of the list alone is enough, before or after the sensor's first look; leaving again does
+    not take the Yes back, and somebody who was on the list before the question has not answered it."""
+    ledger.store_opt_ins(COMPANY, CAMPAIGN_ID, LIST, {A: OptIn(EXPIRE)})
+    hear(ledger, joined(A, 5), joined(B, 5), left(B, 6), joined(C, -5 * 24 * 60))
+    ledger.store_opt_ins(COMPANY, CAMPAIGN_ID, LIST, {B: OptIn(EXPIRE), C: OptIn(EXPIRE)})
+    assert _states(ledger) == {A: CONFIRMED, B: CONFIRMED, C: PENDING}
+
+
+def test_a_poll_does_not_undo_what_was_heard_meanwhile(ledger: Ledger) -> None:
+    """The sensor looked before the answer came, and stores after it."""
+    looked = OptIn(EXPIRE)
+    hear(ledger, answered(A, 3, yes=True), answered(B, 3, yes=False))
+    ledger.store_opt_ins(COMPANY, CAMPAIGN_ID, LIST, {A: looked, B: OptIn(EXPIRE, CONFIRMED), C: looked})
+    assert _states(ledger) == {A: CONFIRMED, B: DECLINED, C: PENDING}
+
+
+def test_another_company_is_another_world(ledger: Ledger) -> None:
+    """Ids of campaigns and lists are counted by each by itself."""
+    ledger.store_opt_ins(COMPANY, CAMPAIGN_ID, LIST, {A: OptIn(EXPIRE)})
+    hear(ledger, answered(A, 3, yes=True), joined(A, 3), company_key="globex")
+    assert _states(ledger) == {A: PENDING}
+    assert ledger.members(COMPANY, LIST, [A]) == {}
