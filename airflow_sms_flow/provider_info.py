@@ -25,6 +25,7 @@ def get_provider_info() -> dict[str, Any]:
         "sensors": [_modules("sensors")],
         "hooks": [_modules("hooks")],
         "triggers": [_modules("triggers")],
+        "asset-uris": [{"schemes": ["vibes"], "handler": f"{_PACKAGE}.assets.sanitize_uri"}],
         "config": {"sms_flow": {"description": "Settings of airflow-sms-flow.", "options": _options()}},
     }
 
@@ -63,6 +64,12 @@ def _vibes() -> dict[str, Any]:
                 "label": "Other calls a second",
                 "description": "Fewer than Vibes' 100, where others use the account, too.",
                 "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 100},
+            },
+            "callback_secrets": {
+                "label": "Callback secrets",
+                "description": "What opens the address that Vibes calls back: long random texts of letters, "
+                "digits, - and _, several while one replaces another, the newest first.",
+                "schema": {"type": ["string", "null"], "format": "password"},
             },
         },
         "ui-field-behaviour": {
@@ -126,9 +133,40 @@ def _options() -> dict[str, Any]:
             default="60",
         ),
         "opt_in_poll_seconds": _option(
-            "Seconds between two rounds in which the opt-in sensor asks Vibes for answers.",
+            "Seconds between two looks of the opt-in sensor at the ledger; after as long it first asks Vibes.",
             kind="float",
             default="60",
+        ),
+        "opt_in_calls_per_minute": _option(
+            "How many calls to Vibes all opt-in sensors of one campaign make in a minute, while people may "
+            "still answer.",
+            kind="integer",
+            default="100",
+        ),
+        "callback_conn_ids": _option(
+            "Ids of the Vibes connections whose callback_secrets open the address that Vibes calls back, "
+            "separated by commas. Empty: vibes_default.",
+            example="vibes_us,vibes_eu",
+        ),
+        "callback_url": _option(
+            "The address at which Vibes reaches the API server; callbacks go to /sms-flow/callbacks/ below "
+            "it. Empty: [api] base_url.",
+            example="https://callbacks.example.com",
+        ),
+        "callback_sources": _option(
+            "Where callbacks may come from: addresses or networks, separated by commas; the word vibes means "
+            "those that the vendor publishes. Empty: anywhere, the secret alone decides.",
+            example="vibes,10.20.0.0/16",
+        ),
+        "callback_trusted_proxies": _option(
+            "Addresses or networks of the reverse proxies before the API server, separated by commas. Only "
+            "their X-Forwarded-For is believed. Empty: none, the caller is whoever opened the connection.",
+            example="10.0.0.0/8",
+        ),
+        "callback_max_bytes": _option(
+            "How many bytes the body of a callback may have; a larger one is answered 413 and lost.",
+            kind="integer",
+            default="262144",
         ),
         "lists": _option(
             "The Vibes lists offered in the example DAGs' trigger forms: JSON, from list id to a name.",

@@ -9,8 +9,11 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from urllib.parse import urlsplit
 
 from airflow_sms_flow.core.errors import ConfigError, InvalidInput
 
@@ -18,6 +21,18 @@ if TYPE_CHECKING:
     from airflow.configuration import AirflowConfigParser
 
 SECTION = "sms_flow"
+
+Network: TypeAlias = IPv4Network | IPv6Network
+
+#: Where Vibes' callbacks come from, both regions, as the vendor publishes it in its reference of callbacks
+#: (facts B.5). The list may change: whoever uses it should read the vendor's mails.
+VIBES_ADDRESSES = (
+    *("35.155.139.143", "52.32.61.199", "35.161.244.84", "18.205.120.48", "52.22.43.57", "18.232.9.131"),
+    *("34.243.232.57", "52.48.241.82", "34.249.188.130", "54.247.36.51", "34.253.250.65", "54.217.181.160"),
+)
+#: A callback is a kilobyte or two; this leaves room without letting a stranger fill the ledger.
+_CALLBACK_BYTES = 262_144
+_SMALLEST_CALLBACK_BYTES, _LARGEST_CALLBACK_BYTES = 4_096, 10_485_760
 
 #: Address schemes whose files exist on one machine, or in one process, alone.
 _LOCAL_SCHEMES = ("file", "local", "memory")
@@ -70,8 +85,18 @@ def marketo_poll_seconds() -> float:
 
 
 def opt_in_poll_seconds() -> float:
-    """Seconds between two rounds of the opt-in sensor, where the sensor does not say."""
+    """Seconds between two looks of the opt-in sensor at the ledger, where the sensor does not say."""
     return _positive_seconds("opt_in_poll_seconds")
+
+
+def opt_in_calls_per_minute() -> int:
+    """How many calls all opt-in sensors of one campaign make in a minute while people may still answer."""
+    configured = _text("opt_in_calls_per_minute") or "100"
+    # 6,000 is all that an account may do.
+    if not configured.isdecimal() or not 1 <= int(configured) <= 6_000:
+        remedy = "a whole number of calls, from 1 to 6000"
+        raise InvalidInput(_name("opt_in_calls_per_minute"), configured, remedy)
+    return int(configured)
 
 
 def offered_lists() -> dict[str, str]:
@@ -90,6 +115,57 @@ def offered_lists() -> dict[str, str]:
     ):
         raise InvalidInput(_name("lists"), configured, remedy)
     return {key.strip(): name.strip() for key, name in lists.items()}
+
+
+def callback_conn_ids() -> tuple[str, ...]:
+    """The Vibes connections whose `callback_secrets` open the door for callbacks; at least one."""
+    return _words("callback_conn_ids") or ("vibes_default",)
+
+
+def callback_url(given: str | None = None) -> str:
+    """The address of the API server as Vibes reaches it, without a trailing slash.
+
+    `given`, or else the option, or else `[api] base_url`. Raises `InvalidInput` for what is no http(s)
+    address.
+    """
+    configured = (given or "").strip() or _text("callback_url")
+    configured = configured or str(_conf().get("api", "base_url", fallback="") or "").strip()
+    remedy = "the address at which Vibes reaches the API server, such as https://airflow.example.com"
+    try:
+        parts = urlsplit(configured)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        usable = False
+    # Such an address may carry a secret: it is not repeated.
+    if "@" in configured or "?" in configured or "#" in configured:
+        raise InvalidInput(_name("callback_url"), None, f"{remedy}, without user, password or query")
+    if not usable or any(character.isspace() for character in configured):
+        raise InvalidInput(_name("callback_url"), configured or None, remedy)
+    return configured.rstrip("/")
+
+
+def callback_sources() -> tuple[Network, ...] | None:
+    """The networks that callbacks may come from; None: any. `vibes` stands for the vendor's addresses."""
+    words = [
+        part
+        for word in _words("callback_sources")
+        for part in (VIBES_ADDRESSES if word == "vibes" else (word,))
+    ]
+    return _networks("callback_sources", words, "the word vibes") if words else None
+
+
+def callback_trusted_proxies() -> tuple[Network, ...]:
+    """The reverse proxies whose word about the caller's address (X-Forwarded-For) is believed."""
+    return _networks("callback_trusted_proxies", _words("callback_trusted_proxies"))
+
+
+def callback_max_bytes() -> int:
+    """How large a callback's body may be. Raises `InvalidInput` for what would refuse ordinary ones."""
+    configured = _text("callback_max_bytes") or str(_CALLBACK_BYTES)
+    least, most = _SMALLEST_CALLBACK_BYTES, _LARGEST_CALLBACK_BYTES
+    if not configured.isdecimal() or not least <= int(configured) <= most:
+        raise InvalidInput(_name("callback_max_bytes"), configured, f"a whole number from {least} to {most}")
+    return int(configured)
 
 
 def allow_local() -> bool:
@@ -187,6 +263,22 @@ def _positive_seconds(option: str) -> float:
     if not 0 < seconds <= 86_400:
         raise InvalidInput(_name(option), configured, "a number of seconds above 0, such as 60")
     return seconds
+
+
+def _networks(option: str, words: Iterable[str], or_else: str = "") -> tuple[Network, ...]:
+    remedy = "addresses or networks such as 203.0.113.7, 10.0.0.0/8, 2001:db8::/32"
+    found = []
+    for word in words:
+        try:
+            found.append(ip_network(word))
+        except ValueError:
+            raise InvalidInput(_name(option), word, f"{or_else}, {remedy}".strip(", ")) from None
+    return tuple(found)
+
+
+def _words(option: str) -> tuple[str, ...]:
+    """An option that lists things, separated by commas, blanks or both."""
+    return tuple(_text(option).replace(",", " ").split())
 
 
 def _text(option: str) -> str:

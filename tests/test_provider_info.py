@@ -22,6 +22,12 @@ DEFAULTS = {
     "keep_files_days": "30",
     "marketo_poll_seconds": "60",
     "opt_in_poll_seconds": "60",
+    "opt_in_calls_per_minute": "100",
+    "callback_conn_ids": "",
+    "callback_url": "",
+    "callback_sources": "",
+    "callback_trusted_proxies": "",
+    "callback_max_bytes": "262144",
     "lists": "",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -213,3 +214,78 @@ def test_a_poll_interval_is_a_time_that_passes(
     set_option(monkeypatch, option, value)
     with pytest.raises(InvalidInput, match=option):
         getattr(settings, option)()
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "many", "1.5", "6001"])
+def test_the_budget_of_opt_in_sensors_is_a_number_of_calls(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    """A hundred a minute by default; no more than the account may make."""
+    assert settings.opt_in_calls_per_minute() == 100
+    set_option(monkeypatch, "opt_in_calls_per_minute", value)
+    with pytest.raises(InvalidInput, match="opt_in_calls_per_minute"):
+        settings.opt_in_calls_per_minute()
+
+
+def test_without_settings_callbacks_may_come_from_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The secret of vibes_default decides; no proxy is believed; the address is the API server's own."""
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example.com/")
+    assert settings.callback_conn_ids() == ("vibes_default",)
+    assert settings.callback_sources() is None
+    assert settings.callback_trusted_proxies() == ()
+    assert settings.callback_max_bytes() == 262_144
+    assert settings.callback_url() == "https://airflow.example.com"
+
+
+def test_lists_are_separated_by_commas_or_blanks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The word vibes stands for the twelve addresses that the vendor publishes."""
+    set_option(monkeypatch, "callback_conn_ids", "vibes_us, vibes_eu")
+    set_option(monkeypatch, "callback_sources", "vibes,10.20.0.0/16 2001:db8::/32")
+    set_option(monkeypatch, "callback_trusted_proxies", "10.0.0.1")
+    sources = settings.callback_sources()
+    assert settings.callback_conn_ids() == ("vibes_us", "vibes_eu")
+    assert sources is not None
+    assert len(sources) == 14
+    assert {str(network) for network in sources} > {"35.155.139.143/32", "54.217.181.160/32", "2001:db8::/32"}
+    assert [str(network) for network in settings.callback_trusted_proxies()] == ["10.0.0.1/32"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "shown"),
+    [
+        ("callback_sources", "vibes, everywhere", "everywhere"),
+        ("callback_sources", "10.0.0.1/8", "10.0.0.1/8"),  # bits of a host: which of the two was meant?
+        ("callback_trusted_proxies", "vibes", "vibes"),
+        ("callback_trusted_proxies", "proxy.example.com", "proxy.example.com"),
+        ("callback_max_bytes", "100", "100"),
+        ("callback_max_bytes", "1e6", "1e6"),
+        ("callback_url", "airflow.example.com", "airflow.example.com"),
+        ("callback_url", "ftp://airflow.example.com", "ftp://"),
+        ("callback_url", "https://airflow.example.com:99999", "99999"),
+    ],
+)
+def test_a_wrong_callback_setting_is_refused(
+    monkeypatch: pytest.MonkeyPatch, option: str, value: str, shown: str
+) -> None:
+    """Field, value and remedy."""
+    set_option(monkeypatch, option, value)
+    with pytest.raises(InvalidInput, match=rf"\[sms_flow\] {option}=.*{re.escape(shown)}.*: .*such as|from "):
+        getattr(settings, option)()
+
+
+@pytest.mark.parametrize(
+    "url", ["https://user:pass-word@host", "https://host?key=pass-word", "https://host#pass-word"]
+)
+def test_a_callback_url_with_a_secret_is_not_repeated(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """It would stand in the log."""
+    set_option(monkeypatch, "callback_url", url)
+    with pytest.raises(InvalidInput, match="without user") as caught:
+        settings.callback_url()
+    assert "pass-word" not in str(caught.value)
+
+
+def test_without_any_address_callback_url_must_be_filled_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow itself cannot know under which name the world sees it."""
+    monkeypatch.delenv("AIRFLOW__API__BASE_URL", raising=False)
+    with pytest.raises(InvalidInput, match="callback_url=None"):
+        settings.callback_url()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import cached_property
@@ -22,6 +23,13 @@ _REGION_HOSTS = {"us": "https://public-api.vibescm.com", "eu": "https://public-a
 
 #: The vendor's limits per company key (facts A.0); a connection may set lower ones.
 _EVENTS_PER_SECOND, _CALLS_PER_SECOND = 300, 100
+
+#: A secret stands in a path: it needs no escaping there, and cannot be guessed.
+_CALLBACK_SECRET = re.compile(r"[A-Za-z0-9_-]{16,200}")
+CALLBACK_SECRET_REMEDY = (
+    "each secret has 16 to 200 letters, digits, - or _; several are separated by commas or blanks. Make one "
+    'with: python -c "import secrets; print(secrets.token_urlsafe(32))"'
+)
 
 
 class VibesHook(BaseHook):
@@ -82,8 +90,13 @@ class VibesHook(BaseHook):
 
         return VibesRings(
             events=Ring(self._fields.whole_number("events_per_second", _EVENTS_PER_SECOND)),
-            calls=Ring(self._fields.whole_number("calls_per_second", _CALLS_PER_SECOND)),
+            calls=Ring(self.calls_per_second),
         )
+
+    @property
+    def calls_per_second(self) -> int:
+        """The account's limit for all calls but events."""
+        return self._fields.whole_number("calls_per_second", _CALLS_PER_SECOND)
 
     @property
     def base_url(self) -> str:
@@ -107,6 +120,21 @@ class VibesHook(BaseHook):
     def source_code(self) -> str | None:
         """The short code that our event-triggered campaigns text from; None where the connection has none."""
         return self._fields.extra_text("source_code")
+
+    @property
+    def callback_secrets(self) -> tuple[str, ...]:
+        """What opens the address that Vibes calls back, the newest first; empty where there are none.
+
+        Each is made known to Airflow's log masker. Raises `InvalidInput`, which repeats none of them.
+        """
+        from airflow.sdk.log import mask_secret
+
+        secrets = tuple((self._fields.extra_text("callback_secrets") or "").replace(",", " ").split())
+        for secret in secrets:
+            mask_secret(secret)
+        if not all(_CALLBACK_SECRET.fullmatch(secret) for secret in secrets):
+            raise self._fields.wrong("callback_secrets", None, CALLBACK_SECRET_REMEDY)
+        return secrets
 
     def test_connection(self) -> tuple[bool, str]:
         """What the Test button of the connection form calls. Only reads."""

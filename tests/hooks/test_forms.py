@@ -40,6 +40,7 @@ def test_airflow_3_1_gets_one_widget_per_declared_field() -> None:
         "source_code": "Source code",
         "events_per_second": "Events a second",
         "calls_per_second": "Other calls a second",
+        "callback_secrets": "Callback secrets",
     }
     assert MarketoHook.get_connection_form_widgets() == {}
 
