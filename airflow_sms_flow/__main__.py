@@ -15,11 +15,14 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from airflow_sms_flow.commands.callbacks import add_callbacks
+from airflow_sms_flow.commands.report import add_report
+from airflow_sms_flow.commands.tables import print_table
 from airflow_sms_flow.core.errors import InvalidInput, SmsFlowError
 
 if TYPE_CHECKING:
     from airflow_sms_flow.core.delivery import Campaign
-    from airflow_sms_flow.ledger import HistoryEntry
+    from airflow_sms_flow.ledger import HistoryEntry, PersonEntry
 
 _HISTORY_DAYS = 400
 #: A row that is forgotten guards nobody any more: not sooner than anybody would clear an old run.
@@ -70,6 +73,9 @@ def _parser() -> argparse.ArgumentParser:
         "those of once: keys and those in doubt never do)",
     )
     clean.set_defaults(run=_clean)
+
+    add_report(commands)
+    add_callbacks(commands)
     return parser
 
 
@@ -85,16 +91,31 @@ def _history(options: argparse.Namespace) -> int:
 
     phone = _e164(options.phone, options.region)
     with closing(open_ledger()) as ledger:
-        entries = ledger.history(phone)
-    if not entries:
+        entries, heard = ledger.history(phone), ledger.heard_of(phone)
+    if not entries and not heard:
         print(f"Nothing is known of {phone}.")
         return 0
     print(f"{phone}, times in UTC:")
-    _print_table(
-        ("when", "step", "campaign key", "list", "from -> to", "reason", "why", "task, run, try"),
-        map(_history_row, entries),
-    )
+    if entries:
+        print_table(
+            ("when", "step", "campaign key", "list", "from -> to", "reason", "why", "task, run, try"),
+            map(_history_row, entries),
+        )
+    if heard:
+        print("\nHeard of this number:" if entries else "Heard of this number:")
+        print_table(("when", "what", "where", "detail", "source", "company"), map(_heard_row, heard))
     return 0
+
+
+def _heard_row(entry: PersonEntry) -> tuple[str, ...]:
+    return (
+        f"{entry.at:%Y-%m-%d %H:%M:%S}",
+        entry.what,
+        entry.where,
+        entry.detail,
+        entry.source,
+        entry.company_key,
+    )
 
 
 def _history_row(entry: HistoryEntry) -> tuple[str, ...]:
@@ -120,7 +141,7 @@ def _in_doubt(options: argparse.Namespace) -> int:
         print("Nothing is in doubt.")
         return 0
     rows = [(f"{n:,}", c.campaign_key, c.step.value, c.list_id, c.company_key) for c, n in counts.items()]
-    _print_table(("rows", "campaign key", "step", "list", "company"), rows)
+    print_table(("rows", "campaign key", "step", "list", "company"), rows)
     print('\nFind out, then: python -m airflow_sms_flow settle "<campaign key>" --as sent|not-sent')
     return 0
 
@@ -164,7 +185,7 @@ def _clean(options: argparse.Namespace) -> int:
         moves, rows = ledger.prune(history_days=options.history_days, rows_days=options.rows_days)
     files = delete_older_than(settings.storage_root(), files_days)
     print(f"{files:,} files older than {files_days} days deleted from {settings.storage_root()}")
-    print(f"{moves:,} moves older than {options.history_days} days deleted from the history")
+    print(f"{moves:,} moves, callbacks and changes older than {options.history_days} days deleted from the history")
     if options.rows_days is not None:
         print(f"{rows:,} rows older than {options.rows_days} days deleted")
     return 0
@@ -184,13 +205,6 @@ def _e164(typed: str, region: str) -> str:
     if pd.isna(found):
         raise InvalidInput("phone", typed, f"no phone number of {region.upper()}; begin it with + elsewhere")
     return str(found)
-
-
-def _print_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
-    lines = [head, *rows]
-    widths = [max(len(line[n]) for line in lines) for n in range(len(head))]
-    for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 if __name__ == "__main__":

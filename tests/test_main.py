@@ -16,7 +16,8 @@ from airflow_sms_flow.__main__ import main
 from airflow_sms_flow.core.delivery import Campaign, DeliveryState, StepName
 from airflow_sms_flow.ledger import Ledger, database
 from airflow_sms_flow.ledger.schema import deliveries, history
-from tests.ledger.moves import A, B, Sender, claim, settle
+from tests.ledger.callbacks import DELIVERED, event, hear, joined, left, raw
+from tests.ledger.moves import A, B, C, Sender, claim, settle
 
 WELCOME = Campaign("acme", "once:welcome", StepName.SEND, "1201")
 IN_DOUBT, ACCEPTED, OPEN = DeliveryState.IN_DOUBT, DeliveryState.ACCEPTED, DeliveryState.OPEN
@@ -114,6 +115,29 @@ def test_what_is_in_doubt_is_counted_without_numbers(say: Say, sender: Sender) -
     assert say("in-doubt") == "Nothing is in doubt.\n"
 
 
+def test_the_report_of_a_campaign_in_numbers(say: Say, sender: Sender) -> None:
+    """What was told of it until now, heard or not; as a whole, and by when Vibes took the texts."""
+    delivered = event(WELCOME.event_id(A), DELIVERED, 1)
+    sender.ledger.store_callbacks([raw(delivered)])
+    head, row = say("report", "once:welcome").splitlines()
+    assert head.split()[:4] == ["company", "list", "sent", "delivered"]
+    assert row.split() == ["acme", "1201", "1", "1", "100.0%", "0", "0.0%", "0", "0.0%", "0", "0"]
+    head, row = say("report", "once:welcome", "--every", "1d").splitlines()
+    assert "from, in UTC" in head
+    assert row.split()[2:5] == [f"{datetime.now(UTC):%Y-%m-%d}", "00:00:00", "1"]
+
+
+@pytest.mark.parametrize("every", ["0h", "1w", "hour", "-1h", "1.5h", ""])
+def test_a_report_over_times_that_are_none(say: Say, sender: Sender, every: str) -> None:
+    """With what to type instead."""
+    assert "1h" in say("report", "once:welcome", f"--every={every}", code=1)
+
+
+def test_a_report_of_a_key_that_nobody_used(say: Say, sender: Sender) -> None:
+    """An error: a slip of the pen would look like nothing sent."""
+    assert "knows no text" in say("report", "once:welcom", code=1)
+
+
 def test_settling_says_how_many_and_who_said_so(say: Say, sender: Sender) -> None:
     """The user of the system, unless another name is given; it stands in the history."""
     sender.write(claim(A, "3", ACCEPTED), settle(A, IN_DOUBT, "3"))
@@ -128,6 +152,16 @@ def test_settling_says_how_many_and_who_said_so(say: Say, sender: Sender) -> Non
 def test_a_campaign_key_that_nobody_used_is_an_error(say: Say, sender: Sender) -> None:
     """A slip of the pen must not look like a success."""
     assert "no campaign key 'once:wellcome'" in say("settle", "once:wellcome", "--as", "sent", code=1)
+
+
+def test_the_history_shows_what_callbacks_told(say: Say, sender: Sender) -> None:
+    """Also of somebody to whom nothing was sent."""
+    hear(sender.ledger, joined(A, 1), left(C, 2))
+    whole = say("history", A)
+    assert whole.index("once:welcome") < whole.index("Heard of this number:") < whole.index("subscribed")
+    other = say("history", C)
+    assert "once:welcome" not in other
+    assert "user_opt_out" in other
 
 
 def test_cleaning_deletes_old_files_and_old_history_and_keeps_the_rows(
@@ -148,7 +182,7 @@ def test_cleaning_deletes_old_files_and_old_history_and_keeps_the_rows(
     told = say("clean")
     assert told.splitlines() == [
         f"1 files older than 30 days deleted from {home}/sms_flow/files",
-        "4 moves older than 400 days deleted from the history",
+        "4 moves, callbacks and changes older than 400 days deleted from the history",
     ]
     assert not old.exists()
     assert sender.state(A) is ACCEPTED

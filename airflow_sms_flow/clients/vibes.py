@@ -8,17 +8,14 @@ repeat passing faults themselves and raise what cannot be mended.
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from datetime import date
-from typing import Any
 
 from airflow_sms_flow.clients import vibes_answers as answers
-from airflow_sms_flow.clients._patience import Patience, Stop, Waiter, value_or_raise
-from airflow_sms_flow.clients._transport import Transport
-from airflow_sms_flow.clients._wire import Call, NoReply, Outcome, Timeout, as_objects, normalise_host
-from airflow_sms_flow.clients.throttle import Ring, Slot
+from airflow_sms_flow.clients._patience import Patience, value_or_raise
+from airflow_sms_flow.clients._vibes_account import VibesRings, many
+from airflow_sms_flow.clients.throttle import Slot
+from airflow_sms_flow.clients.vibes_callbacks import CallbackCalls
 from airflow_sms_flow.clients.vibes_records import (
     AcquisitionCampaign,
     EventCampaign,
@@ -52,8 +49,6 @@ __all__ = [
     "VibesRings",
 ]
 
-#: Version 2 takes numbers in E.164; Content-Type is required even where there is no body (facts A.0).
-_HEADERS = {"X-API-Version": "2", "Content-Type": "application/json"}
 _LIST = "/companies/{company_key}/mobiledb/subscription_lists/{list_id}"
 _LISTS = "/companies/{company_key}/mobiledb/subscription_lists/"
 _PERSONS = "/companies/{company_key}/mobiledb/persons"
@@ -63,53 +58,11 @@ _EVENT_TYPE = re.compile(r"[A-Za-z0-9_-]+")
 _IDENTIFIERS = frozenset({"mdn", "person_id", "person_key", "external_person_id", "vibes_device_id"})
 
 
-@dataclass(frozen=True, slots=True)
-class VibesRings:
-    """Rate limits per company key: 300 events a second, 100 of anything else (facts A.0)."""
+class VibesClient(CallbackCalls):
+    """One company's Vibes account: people, lists and campaigns here, callbacks in `CallbackCalls`.
 
-    events: Ring = field(default_factory=lambda: Ring(300))
-    calls: Ring = field(default_factory=lambda: Ring(100))
-
-
-class VibesClient:
-    """One company's Vibes account. Threads may share it; `pool_maxsize` should be their number.
-
-    `timeout` is (connect, read) in seconds. `stop` is asked while waiting for the rate limit or between
-    repeats; once it says True, `Stopped` is raised. Raises `InvalidInput` for an unusable setting.
+    See `VibesAccount` for the arguments.
     """
-
-    def __init__(
-        self,
-        *,
-        host: str,
-        company_key: str,
-        username: str,
-        password: str,
-        timeout: Timeout = (5.0, 30.0),
-        rings: VibesRings | None = None,
-        pool_maxsize: int = 32,
-        stop: Stop | None = None,
-        patience: Patience | None = None,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        if not company_key.strip():
-            raise InvalidInput("company_key", company_key, "put the account's company key in the connection")
-        if not username or not password:
-            raise InvalidInput(
-                "login", "(empty)", "put login and password of the Vibes API into the connection"
-            )
-        self._company_key = company_key.strip()
-        self._transport = Transport(
-            normalise_host(host), timeout=timeout, pool_maxsize=pool_maxsize, auth=(username, password)
-        )
-        self.rings = rings or VibesRings()
-        self._stop = stop
-        self._patience = patience or Patience()
-        self._waiter = Waiter(stop, sleep)
-
-    def close(self) -> None:
-        """Close the pooled connections."""
-        self._transport.close()
 
     # -- one person: an Answer, never an exception for what Vibes does ------------------------------------
 
@@ -228,15 +181,13 @@ class VibesClient:
 
     def list_subscription_lists(self) -> tuple[SubscriptionList, ...]:
         """All lists of the account."""
-        found: tuple[SubscriptionList, ...] = self._get(self._call("GET", _LISTS), _many(parse_list))
+        found: tuple[SubscriptionList, ...] = self._get(self._call("GET", _LISTS), many(parse_list))
         return found
 
     def list_acquisition_campaigns_of(self, list_id: str) -> tuple[AcquisitionCampaign, ...]:
         """The acquisition campaigns that lead to this list; none where Vibes answers 404 (facts A.1, A.3)."""
         call = self._call("GET", _LIST + "/acquisition_campaigns/", path={"list_id": list_id})
-        found: tuple[AcquisitionCampaign, ...] = self._get(
-            call, _many(parse_acquisition_campaign), missing=()
-        )
+        found: tuple[AcquisitionCampaign, ...] = self._get(call, many(parse_acquisition_campaign), missing=())
         return found
 
     def get_acquisition_campaign(self, acquisition_id: str) -> AcquisitionCampaign:
@@ -252,7 +203,7 @@ class VibesClient:
         """The event-triggered campaigns, narrowed to an event type and a status (case does not matter)."""
         query = {"event_type": event_type, "status": status}
         call = self._call("GET", _EVENT_CAMPAIGNS, query={k: v for k, v in query.items() if v is not None})
-        found: tuple[EventCampaign, ...] = self._get(call, _many(parse_event_campaign))
+        found: tuple[EventCampaign, ...] = self._get(call, many(parse_event_campaign))
         return tuple(
             campaign
             for campaign in found
@@ -296,56 +247,22 @@ class VibesClient:
             },
         }
         call = self._call("POST", _EVENT_CAMPAIGNS, body=body)
-        return answers.read_created(call, self._ask(self.rings.calls, call, None), parse_event_campaign)
+        outcome = self._ask(self.rings.calls, call, None)
+        why = "check source_code, country_code, list and template"
+        return answers.read_created(call, outcome, parse_event_campaign, refused=why)
 
     def list_source_codes(self) -> tuple[SourceCode, ...]:
         """The short codes and long numbers that this account may send from now."""
         call = self._call("GET", "/companies/{company_key}/sourcecodes")
-        found: tuple[SourceCode, ...] = self._get(call, _many(parse_source_code))
+        found: tuple[SourceCode, ...] = self._get(call, many(parse_source_code))
         return found
 
     def check(self) -> str:
         """One reading call that proves host, credentials and company key; a sentence for the Test button."""
         call = self._call("GET", _LISTS)
         outcome = self._ask(self.rings.calls, call, None)
-        found = value_or_raise(answers.read_setup(call, outcome, _many(parse_list)))
+        found = value_or_raise(answers.read_setup(call, outcome, many(parse_list)))
         return f"Vibes answers; the account has {len(found)} subscription list(s)"
-
-    # -- inside -------------------------------------------------------------------------------------------
-
-    def _call(
-        self,
-        method: str,
-        template: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: object = None,
-        path: Mapping[str, str] | None = None,
-    ) -> Call:
-        return Call(method, template, {"company_key": self._company_key, **(path or {})}, query or {}, body)
-
-    def _ask(self, ring: Ring, call: Call, slot: Slot | None) -> Outcome:
-        """Ask once, in a slot. Without an answer the slot is held longer: the server may count it late."""
-        held = slot or ring.take(self._stop)
-        hold_seconds = self._transport.timeout[1]
-        try:
-            outcome = self._transport.exchange(call, _HEADERS)
-            if not isinstance(outcome, NoReply) or not outcome.sent:
-                hold_seconds = 0.0
-            if not isinstance(outcome, NoReply) and outcome.status == 429:
-                ring.slow_down()
-            return outcome
-        finally:
-            held.give_back(hold_seconds)
-
-    def _get(self, call: Call, parse: Callable[[object], object], hint: str = "", missing: Any = None) -> Any:
-        """A reading call with patience; `missing` is the value for the vendor's 404, where it has one."""
-        answer = self._waiter.persist(
-            lambda: answers.read_setup(call, self._ask(self.rings.calls, call, None), parse), self._patience
-        )
-        if missing is not None and answer.reason == "not_found":
-            return missing
-        return value_or_raise(answer, hint)
 
 
 def _one_of(**identifiers: str | None) -> dict[str, str]:
@@ -354,7 +271,3 @@ def _one_of(**identifiers: str | None) -> dict[str, str]:
     if len(given) != 1:
         raise InvalidInput(" or ".join(identifiers), f"{len(given)} given", "give exactly one of them")
     return given
-
-
-def _many(parse: Callable[[object], Any]) -> Callable[[object], tuple[Any, ...]]:
-    return lambda value: tuple(parse(item) for item in as_objects(value))

@@ -253,8 +253,9 @@ def _accepted(call: Call, reply: Reply) -> Answer:
     return said(call, reply, OK, "accepted")
 
 
-def read_created(call: Call, outcome: Outcome, parse: Callable[[object], object]) -> Answer:
-    """`POST …/event_triggered_messages`: 202 or 200 is created, with or without the campaign in the body."""
+def read_created(call: Call, outcome: Outcome, parse: Callable[[object], object], *, refused: str) -> Answer:
+    """Something is made once: 200, 201 or 202 is created, with or without the thing in the body; `refused`
+    says what to check after 400 and 422."""
     reply = common(call, outcome, lost=IN_DOUBT)
     if isinstance(reply, Answer):
         return reply
@@ -266,10 +267,43 @@ def read_created(call: Call, outcome: Outcome, parse: Callable[[object], object]
             except ValueError:
                 return unreadable(call, reply, IN_DOUBT)
         case 400 | 422:
-            return said(call, reply, CONFIG, "refused", "check source_code, country_code, list and template")
+            return said(call, reply, CONFIG, "refused", refused)
         case 404:
             return said(call, reply, CONFIG, "not_found", "check company_key and host")
         case 409:
             return said(call, reply, ALREADY, "exists")
         case _:
             return unexpected(call, reply, IN_DOUBT)
+
+
+def read_deleted(call: Call, outcome: Outcome) -> Answer:
+    """Something is taken away: a repeat is harmless, and the vendor's 404 means that it is gone."""
+    reply = common(call, outcome, lost=RETRY)
+    if isinstance(reply, Answer):
+        return reply
+    match reply.status:
+        case 200 | 202 | 204:
+            return said(call, reply, OK, "deleted")
+        case 404:
+            return said(call, reply, ALREADY, "gone")
+        case _:
+            return unexpected(call, reply, RETRY)
+
+
+def read_fired(call: Call, outcome: Outcome, parse: Callable[[object], object]) -> Answer:
+    """`POST …/callback_events/test`, facts B.2: a test more does no harm, so a lost answer is RETRY."""
+    reply = common(call, outcome, lost=RETRY)
+    if isinstance(reply, Answer):
+        return reply
+    match reply.status:
+        case 200 | 201 | 202:
+            try:
+                return said(call, reply, OK, "fired", value=parse(reply.json()))
+            except ValueError:
+                return unreadable(call, reply, RETRY)
+        case 400 | 422:
+            return said(call, reply, CONFIG, "refused", "Vibes does not take our test event")
+        case 404:
+            return said(call, reply, CONFIG, "not_registered", "no registration of that type is active")
+        case _:
+            return unexpected(call, reply, RETRY)

@@ -23,6 +23,7 @@ from airflow_sms_flow.clients.marketo import ExportJob, MarketoClient, SmartList
 from airflow_sms_flow.clients.throttle import Ring
 from airflow_sms_flow.clients.vibes import Patience, VibesClient, VibesRings
 from airflow_sms_flow.core.errors import SmsFlowError
+from airflow_sms_flow.core.registrations import TESTED_TYPES, Subjects, needed
 from tests.clients.scripted_server import Request, ScriptedServer, answer
 
 SPECS = Path(__file__).parents[2].parent / "shared" / "specs"
@@ -146,6 +147,9 @@ def server() -> Iterator[ScriptedServer]:
         yield running
 
 
+CALLBACK_URL = "https://flow.example.com/sms-flow/callbacks/a-secret"
+CALLBACK_NEEDS = needed(Subjects(("12",), ("ACQ1",), ("offer",), ("52623",)), {"52623": "1"})
+
 VIBES_CALLS: dict[str, Callable[[VibesClient], object]] = {
     "subscriber by number": lambda vibes: vibes.find_subscriber("12", mdn=MDN),
     "subscriber by external id": lambda vibes: vibes.find_subscriber("12", external_person_id="4 2/+"),
@@ -174,6 +178,18 @@ VIBES_CALLS: dict[str, Callable[[VibesClient], object]] = {
     ),
     "source codes": lambda vibes: vibes.list_source_codes(),
     "check": lambda vibes: vibes.check(),
+    "callbacks": lambda vibes: vibes.list_callbacks(),
+    "callback": lambda vibes: vibes.get_callback("77"),
+    "callback no longer": lambda vibes: vibes.delete_callback("77"),
+    **{
+        f"callback {need.callback_type}": partial(VibesClient.register_callback, need=need, url=CALLBACK_URL)
+        for need in CALLBACK_NEEDS
+    },
+    **{
+        f"test of {need.callback_type}": partial(VibesClient.fire_test_callback, need=need)
+        for need in CALLBACK_NEEDS
+        if need.callback_type in TESTED_TYPES
+    },
 }
 
 
@@ -208,7 +224,7 @@ def test_each_request_to_vibes_reaches_an_operation_of_its_own(
     client = _vibes(server)
     for call in VIBES_CALLS.values():
         _quietly(partial(call, client))
-    assert len({vibes_spec.check(request) for request in server.requests}) == 15
+    assert len({vibes_spec.check(request) for request in server.requests}) == 20
 
 
 MARKETO_CALLS: dict[str, Callable[[MarketoClient, Path], object]] = {

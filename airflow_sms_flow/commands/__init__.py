@@ -1,0 +1,1 @@
+"""The larger command groups of `python -m airflow_sms_flow`."""
