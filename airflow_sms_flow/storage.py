@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -36,9 +37,13 @@ PREPARED_KEY = "sms_flow.prepared"
 DISPLAY_NAMES_KEY = "sms_flow.display_names"
 
 _ROW_GROUP_ROWS = 65_536
+#: Small pieces are put together up to here, so that a group of wide rows does not fill the memory.
+_ROW_GROUP_BYTES = 8 * 1024 * 1024
 #: What `phonenumbers` writes, the longest numbers it holds valid included; nineteen digits fit a uint64.
 _E164 = r"^\+[1-9][0-9]{4,18}$"
-_OUR_FILES = (".parquet", ".csv", ".part", ".tmp")
+_OUR_FILES = (".parquet", ".csv", ".part", ".tmp", ".json")
+#: Begins the names of folders for work in progress.
+_WORK_PREFIX = ".sms_flow_"
 
 Rows = pa.RecordBatch | pa.Table | pd.DataFrame
 
@@ -102,7 +107,7 @@ def write_parquet(
     schema: pa.Schema | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> int:
-    """Write rows as they come, one piece in memory at a time, and give the file its name at the end.
+    """Write rows as they come, a row group in memory at a time, and give the file its name at the end.
 
     `schema` is that of the first piece where none is given; without both there is nothing to write and a
     ValueError. Returns the number of rows.
@@ -114,13 +119,13 @@ def write_parquet(
             raise ValueError("neither rows nor a schema to write")
         schema = _plain_schema(first)
     whole_schema = schema.with_metadata({**(metadata or {})})
-    rows = 0
+    first_ones, rows = [] if first is None else [first], 0
     with (
         _written_whole(path) as sink,
         pq.ParquetWriter(sink, whole_schema, compression="zstd") as writer,
     ):
-        for piece in chain([] if first is None else [first], pieces):
-            table = _as_table(piece).select(schema.names).cast(whole_schema)
+        tables = (_as_table(piece).select(schema.names).cast(whole_schema) for piece in chain(first_ones, pieces))
+        for table in _row_groups(tables):
             writer.write_table(table, row_group_size=_ROW_GROUP_ROWS)
             rows += table.num_rows
     return rows
@@ -132,9 +137,16 @@ def write_note(path: str, text: str) -> None:
         sink.write(text.encode())
 
 
+def delete_note(path: str) -> None:
+    """Forget a text that `write_note` wrote, if there is one."""
+    files, inner = file_system(path)
+    if files.exists(inner):
+        files.rm_file(inner)
+
+
 def read_note(path: str) -> str | None:
     """A text that `write_note` wrote, or None."""
-    files, inner = _file_system(path)
+    files, inner = file_system(path)
     return str(files.cat_file(inner).decode()) if files.exists(inner) else None
 
 
@@ -211,7 +223,7 @@ def delete_older_than(root: str, days: float, *, now: datetime | None = None) ->
     empty go, too.
     """
     limit = (now or datetime.now(UTC)) - timedelta(days=days)
-    files, base = _file_system(root)
+    files, base = file_system(root)
     if not files.exists(base):
         return 0
     deleted = 0
@@ -226,13 +238,32 @@ def delete_older_than(root: str, days: float, *, now: datetime | None = None) ->
 
 
 @contextmanager
-def private_folder(path: str) -> Iterator[Path]:
-    """A local folder for work in progress, gone afterwards: beside a local `path`, else a temporary one."""
+def private_folder(path: str, *, keep_on: tuple[type[Exception], ...] = ()) -> Iterator[Path]:
+    """A local folder for work in progress, gone afterwards: beside a local `path`, else a temporary one.
+
+    Beside a local path it is left standing on the errors of `keep_on`, as a killed process leaves it, too:
+    `left_folders` finds it again.
+    """
     local = _local(path)
     if local is not None:
         _make_private(local)
-    with tempfile.TemporaryDirectory(prefix=".sms_flow_", dir=local) as folder:
+    folder, kept = tempfile.mkdtemp(prefix=_WORK_PREFIX, dir=local), False
+    try:
         yield Path(folder)
+    except keep_on:
+        kept = local is not None
+        raise
+    finally:
+        if not kept:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def left_folders(path: str) -> list[Path]:
+    """The private folders that earlier tries left at a local `path`, oldest first; none at another store."""
+    local = _local(path)
+    if local is None:
+        return []
+    return sorted(local.glob(f"{_WORK_PREFIX}*"), key=lambda folder: folder.stat().st_mtime)
 
 
 @contextmanager
@@ -254,7 +285,7 @@ def _written_whole(path: str) -> Iterator[IO[bytes]]:
         if local is not None:
             part.replace(local)
         else:
-            files, target = _file_system(path)
+            files, target = file_system(path)
             files.makedirs(target.rpartition("/")[0], exist_ok=True)
             files.put_file(str(part), target)
     finally:
@@ -263,7 +294,7 @@ def _written_whole(path: str) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _opened(path: str) -> Iterator[pq.ParquetFile]:
-    files, inner = _file_system(path)
+    files, inner = file_system(path)
     try:
         source = files.open(inner, "rb")
     except (FileNotFoundError, IsADirectoryError):
@@ -276,7 +307,7 @@ def _opened(path: str) -> Iterator[pq.ParquetFile]:
         yield file
 
 
-def _file_system(path: str) -> tuple[Any, str]:
+def file_system(path: str) -> tuple[Any, str]:
     """The file system of a path, and the path in its own terms."""
     local = _local(path)
     if local is not None:
@@ -321,6 +352,20 @@ def _safe(part: str) -> str:
     if len(escaped) <= 180:
         return escaped or "~"
     return f"{escaped[:100]}~~{sha256(part.encode()).hexdigest()}"
+
+
+def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Small tables put together, in their order: many small row groups make a large file and slow reading."""
+    held: list[pa.Table] = []
+    rows = size = 0
+    for table in tables:
+        if held and (rows + table.num_rows > _ROW_GROUP_ROWS or size + table.nbytes > _ROW_GROUP_BYTES):
+            yield pa.concat_tables(held)
+            held, rows, size = [], 0, 0
+        held.append(table)
+        rows, size = rows + table.num_rows, size + table.nbytes
+    if held:
+        yield pa.concat_tables(held)
 
 
 def _as_table(piece: Rows) -> pa.Table:

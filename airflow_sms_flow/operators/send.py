@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import closing, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow_sms_flow.core.delivery import StepName
 from airflow_sms_flow.core.errors import InvalidInput
 from airflow_sms_flow.core.message import SmsMessage
-from airflow_sms_flow.core.values import read_choice
+from airflow_sms_flow.core.values import read_choice, read_id
 from airflow_sms_flow.operators._base import is_literal
 from airflow_sms_flow.operators._flow_step import FlowStepOperator, ids_and_phones
 
@@ -23,25 +24,37 @@ if TYPE_CHECKING:
     from airflow_sms_flow.core.message import BoundMessage
     from airflow_sms_flow.courier import Plan
     from airflow_sms_flow.ledger import Ledger
+    from airflow_sms_flow.steps.membership import Membership
     from airflow_sms_flow.steps.send import SendStep
     from airflow_sms_flow.steps.step import Recipient, Step
 
 _MARKETO_TOKEN = re.compile(r"\{\{\s*(lead|company|my)\.", re.IGNORECASE)
+_MEMBERSHIPS = ("lookup", "extract", "mirror", "campaign")
+#: Above this many people the log says how long looking each of them up will take.
+_MANY_LOOKUPS = 50_000
 _ONE_OF = "give an SmsMessage, the name of a .sms file, a text, or the event_type of a campaign that stands"
 
 
 class SendSmsMessageOperator(FlowStepOperator):
     """Text the people of the audience who are on the Vibes list now. Never starts a subscription.
 
-    Returns the step report. Further XCom key: `results` (`id, phone, state, reason, event_id, at`).
+    Returns the step report, and in it as `delivery` what is known by then of the texts under this key: most
+    carriers tell later, and `SmsDeliverySensor` waits for them. Further XCom key: `results` (`id, phone,
+    state, reason, event_id, at`).
 
     :param message: an `SmsMessage`, the name of a `.sms` file beside the DAG, or a text. Only a text is run
         through Jinja; Marketo's tokens want one of the other two, or a Param that holds them.
     :param event_type: of an event-triggered campaign that stands in Vibes and has exactly this list as its
         subscription filter. With `message`, the text travels to it as `ev.message_body`.
-    :param membership: "lookup": each person is looked up on the list within the minute before their event,
-        at 100 people a second. "campaign": the subscription filter of the verified campaign decides alone, at
-        300; who is not on the list is then known only to Vibes.
+    :param membership: how to know that somebody is on the list now. "lookup": each person is looked up
+        within the minute before their event, at 100 people a second. The others send 300 a second.
+        "extract": who stands in the vendor's daily file (see `extract`) and is not known to have left since.
+        "mirror": the ledger's own copy of the list, kept by callbacks and corrected by
+        `SyncSubscribersOperator`. "campaign": the subscription filter of the verified campaign decides alone;
+        who is not on the list is then known only to Vibes. That filter stands behind the others, too.
+    :param extract: for `membership="extract"`: a Current Subscriber Extract, or the folder that Vibes
+        delivers them to, of which the newest counts; any path or address that ObjectStoragePath understands.
+    :param membership_max_age: how old the extract, or the last correction of the mirror, may be.
     :param on_in_doubt: "hold" never repeats a send whose answer was lost; "resend" does, with the same
         event id.
     :param repeat_within: in a run started by hand without a `campaign_key`, a number that got this very text
@@ -53,6 +66,7 @@ class SendSmsMessageOperator(FlowStepOperator):
         "message",
         "event_type",
         "membership",
+        "extract",
         "on_in_doubt",
     )
     step_name: ClassVar[StepName] = StepName.SEND
@@ -63,6 +77,8 @@ class SendSmsMessageOperator(FlowStepOperator):
         message: SmsMessage | str | None = None,
         event_type: str | None = None,
         membership: str = "lookup",
+        extract: str | None = None,
+        membership_max_age: timedelta = timedelta(hours=36),
         on_in_doubt: str = "hold",
         repeat_within: timedelta | None = timedelta(hours=24),
         **kwargs: Any,
@@ -70,6 +86,8 @@ class SendSmsMessageOperator(FlowStepOperator):
         self.message = message
         self.event_type = event_type
         self.membership = membership
+        self.extract = extract
+        self.membership_max_age = membership_max_age
         self.on_in_doubt = on_in_doubt
         self.repeat_within = repeat_within
         self._columns: tuple[str, ...] = ()
@@ -88,11 +106,44 @@ class SendSmsMessageOperator(FlowStepOperator):
             event_campaign.verify(client, event_type, list_id, None)
         else:
             event_type = self._our_event_type(client, list_id, ledger)
-        return SendStep(client, list_id, event_type, message, self.on_in_doubt, self.membership)
+        membership = self._membership(client, path, ledger)
+        return SendStep(client, membership, event_type, message, self.on_in_doubt)
 
     def columns(self) -> list[str]:
         """Those that the message's tokens name, too."""
         return list(dict.fromkeys(["id", "phone", *self._columns]))
+
+    def _membership(self, client: VibesClient, path: str, ledger: Ledger | None) -> Membership:
+        from airflow_sms_flow.hooks.ledger import open_ledger
+        from airflow_sms_flow.hooks.vibes import VibesHook
+        from airflow_sms_flow.steps import membership, membership_sources
+
+        list_id, max_age = self._list_id(), self.membership_max_age
+        hook = VibesHook(self.vibes_conn_id)
+        match self.membership:
+            case "extract":
+                source = str(self.extract)
+                return membership_sources.from_extract(source, hook.company_key, list_id, max_age, ledger)
+            case "mirror":
+                with nullcontext(ledger) if ledger is not None else closing(open_ledger()) as asked:
+                    return membership_sources.from_mirror(hook.company_key, list_id, max_age, asked)
+            case "campaign":
+                return membership.TrustCampaign()
+            case _:
+                self._tell_how_long_lookups_take(path, hook.calls_per_second)
+                return membership.LookUp(client, list_id)
+
+    def _tell_how_long_lookups_take(self, path: str, calls_a_second: int) -> None:
+        from airflow_sms_flow.storage import row_count
+
+        if (people := row_count(path)) > _MANY_LOOKUPS:
+            self.log.warning(
+                "Looking up %s people at %s a second takes %.0f minutes at least. "
+                "membership='extract', 'mirror' and 'campaign' need no call per person",
+                f"{people:,}",
+                calls_a_second,
+                people / calls_a_second / 60,
+            )
 
     def _our_event_type(self, client: VibesClient, list_id: str, ledger: Ledger | None) -> str:
         from airflow_sms_flow.hooks.vibes import VibesHook
@@ -163,9 +214,14 @@ class SendSmsMessageOperator(FlowStepOperator):
             raise InvalidInput("message", None, _ONE_OF)
         if isinstance(self.message, str):
             self._check_text(self.message, rendered=rendered)
-        for field, choices in (("membership", ("lookup", "campaign")), ("on_in_doubt", ("hold", "resend"))):
+        for field, choices in (("membership", _MEMBERSHIPS), ("on_in_doubt", ("hold", "resend"))):
             if rendered or is_literal(getattr(self, field)):
                 read_choice(field, getattr(self, field), choices)
+        if self.membership == "extract" and (rendered or is_literal(self.extract)):
+            read_id("extract", self.extract, "membership='extract' needs the file, or the folder it lies in")
+        if not isinstance(self.membership_max_age, timedelta) or self.membership_max_age <= timedelta():
+            remedy = "a time such as timedelta(hours=36): how old the list may be"
+            raise InvalidInput("membership_max_age", self.membership_max_age, remedy)
 
     def _check_text(self, text: str, *, rendered: bool) -> None:
         if not text.strip():

@@ -44,6 +44,12 @@ class Step(Protocol):
         """Whether a row in doubt may be tried again by itself."""
         ...
 
+    @property
+    def doubt_matters(self) -> bool:
+        """Whether it makes a difference later that an earlier request may have happened: a text cannot be
+        taken back, while leaving a list twice is leaving it once."""
+        ...
+
     def decide(self, recipient: Recipient, seen: DeliveryState | None) -> Go | Answer:
         """Read, and either go or answer at once. `seen` is where the delivery stands as far as we know."""
         ...

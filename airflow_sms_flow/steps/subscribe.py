@@ -36,6 +36,11 @@ class SubscribeStep:
         """Yes: `decide` looks first whether the lost question was asked."""
         return True
 
+    @property
+    def doubt_matters(self) -> bool:
+        """Yes: nobody is asked twice."""
+        return True
+
     def decide(self, recipient: Recipient, seen: DeliveryState | None) -> Go | Answer:
         """Look at the person's newest record on the list; after a lost answer, at the pending ones too."""
         person = self.client.find_person(mdn=recipient.phone)

@@ -29,6 +29,11 @@ class UnsubscribeStep:
         """Leaving twice is leaving once."""
         return True
 
+    @property
+    def doubt_matters(self) -> bool:
+        """No, for the same reason."""
+        return False
+
     def decide(self, recipient: Recipient, seen: DeliveryState | None) -> Go | Answer:
         """Look the number up on the list; without a number there is nothing to look up."""
         if recipient.phone.startswith(LEAD_PREFIX):

@@ -30,12 +30,13 @@ class InstantSend(SendSmsMessageOperator):
 
     def make_step(self, client: Any, path: str, ledger: Any) -> Any:
         """Binds the message as ever, and sends nothing."""
+        from airflow_sms_flow.steps.membership import TrustCampaign
         from airflow_sms_flow.steps.send import SendStep
         from tests.benchmarks.audiences import InstantStep
 
         message = self._bound_message(path)
         step = InstantStep()
-        rendering = SendStep(client, LIST_ID, "none", message, membership="campaign")
+        rendering = SendStep(client, TrustCampaign(), "none", message)
         step.decide = rendering.decide  # type: ignore[method-assign]  # its texts are made as ever
         step.message = message  # type: ignore[attr-defined]  # for the fingerprint
         return step

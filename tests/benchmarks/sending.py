@@ -25,6 +25,7 @@ from airflow_sms_flow.rings import shared_rings
 from airflow_sms_flow.sandbox import accounts
 from airflow_sms_flow.sandbox.numbers import us_number
 from airflow_sms_flow.steps.event_campaign import OurCampaign
+from airflow_sms_flow.steps.membership import LookUp, TrustCampaign
 from airflow_sms_flow.steps.send import SendStep
 from airflow_sms_flow.steps.step import Recipient
 from tests.benchmarks.measuring import peak_mb
@@ -47,7 +48,8 @@ def main() -> None:
     ):
         ours = OurCampaign(client, ledger, COMPANY, LIST_ID, accounts.SOURCE_CODE)
         message = MESSAGE.bind(["firstName"])
-        step = SendStep(client, LIST_ID, ours.ensure(), message, membership=membership)
+        on_list = LookUp(client, LIST_ID) if membership == "lookup" else TrustCampaign()
+        step = SendStep(client, on_list, ours.ensure(), message)
         plan = Plan(Campaign(COMPANY, f"bench {first}", StepName.SEND, LIST_ID), message.fingerprint)
         print("ready", flush=True)
         sys.stdin.readline()

@@ -7,6 +7,7 @@ import pytest
 from airflow_sms_flow.clients.vibes import VibesClient
 from airflow_sms_flow.core.answers import Answer, AnswerClass
 from airflow_sms_flow.core.message import SmsMessage
+from airflow_sms_flow.steps.membership import LookUp, TrustCampaign
 from airflow_sms_flow.steps.send import MESSAGE_FIELD, SendStep
 from airflow_sms_flow.steps.step import Go, Recipient
 from tests.sandbox.sandbox_caller import PERSON, Caller, wait_until
@@ -21,7 +22,7 @@ def step(vibes: Caller, client: VibesClient) -> SendStep:
     vibes.create_campaign()
     vibes.advance(1)
     message = SmsMessage("Hello {{lead.First Name:default=there}}").bind(["id", "phone", "firstName"])
-    return SendStep(client, LIST, "promo", message)
+    return SendStep(client, LookUp(client, LIST), "promo", message)
 
 
 def join(vibes: Caller) -> None:
@@ -56,7 +57,7 @@ def test_a_text_that_cannot_be_sent_is_refused_without_a_request(vibes: Caller, 
     """With the reason of the message's own rules."""
     join(vibes)
     message = SmsMessage("{{lead.firstName}}").bind(["id", "phone", "firstName"])
-    step = SendStep(client, LIST, "promo", message)
+    step = SendStep(client, LookUp(client, LIST), "promo", message)
     answer = step.decide(Recipient(7, PERSON, {"firstName": "x" * 901}), None)
     assert isinstance(answer, Answer)
     assert (answer.kind, answer.reason) == (AnswerClass.REFUSED, "too_long")
@@ -70,13 +71,13 @@ def test_a_lost_answer_is_a_doubt_and_held_unless_told_otherwise(vibes: Caller, 
     vibes.panel("POST", "faults", json={"kind": "reset_after", "method": "POST", "count": 1})
     assert step.act(SOMEBODY, go, step.effects.take(), "e" * 32).kind is AnswerClass.IN_DOUBT
     assert not step.repeats_in_doubt
-    assert SendStep(step.client, LIST, "promo", None, "resend").repeats_in_doubt
+    assert SendStep(step.client, step.membership, "promo", None, "resend").repeats_in_doubt
 
 
 def test_a_campaign_with_a_text_of_its_own_gets_the_number_alone(client: VibesClient, vibes: Caller) -> None:
     """`event_type` without a message."""
     join(vibes)
-    assert SendStep(client, LIST, "promo", None).decide(SOMEBODY, None) == Go({})
+    assert SendStep(client, TrustCampaign(), "promo", None).decide(SOMEBODY, None) == Go({})
 
 
 def test_a_refused_request_may_be_our_fault(step: SendStep) -> None:
