@@ -77,8 +77,8 @@ def dag_process(home: Path, environment: Mapping[str, str]) -> Iterator[DagProce
         finally:
             assert process.stdin is not None
             process.stdin.close()
-            process.terminate()
-            process.wait(20)
+            process.kill()  # nobody needs what it would tidy up
+            process.wait()
 
 
 def _serve(answers: IO[str]) -> None:
