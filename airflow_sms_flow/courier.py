@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from airflow_sms_flow.clients.throttle import Slot
 from airflow_sms_flow.core.answers import Answer, AnswerClass
 from airflow_sms_flow.core.backoff import Backoff
-from airflow_sms_flow.core.delivery import Campaign, DeliveryState
+from airflow_sms_flow.core.delivery import Campaign, DeliveryState, is_settled
 from airflow_sms_flow.core.errors import (
     BugError,
     ConfigError,
@@ -28,7 +28,7 @@ from airflow_sms_flow.core.errors import (
 )
 from airflow_sms_flow.core.phone import mask_phone
 from airflow_sms_flow.ledger import Lease, TaskTry
-from airflow_sms_flow.ledger.deliveries import Move
+from airflow_sms_flow.ledger.deliveries import Move, Outcome
 from airflow_sms_flow.ledger.writer import Writer
 from airflow_sms_flow.outage import OutageRules, OutageWatch
 from airflow_sms_flow.progress import Progress
@@ -107,21 +107,26 @@ class Courier:
         self._refused_first: list[Recipient] | None = []
         self._request_is_wrong = False
 
-    def deliver(self, recipient: Recipient, seen: DeliveryState | None) -> None:
-        """Attempt until the delivery is settled, a bounded number of times; then it stays open.
+    def deliver(self, recipient: Recipient, seen: DeliveryState | None) -> bool:
+        """Attempt until the delivery is settled, a bounded number of times; then it stays open. False: it was
+        left to another try, which moved it meanwhile and may not be done with it.
 
         Raises what ends the whole task: `ConfigError`, `BugError`, `QuotaExhausted`, `Unavailable`,
         `LedgerError`, `Stopped`.
         """
         backoff = self._plan.backoff
-        for attempt in range(1, backoff.attempts + 1):
-            answer, seen = self._attempt(recipient, seen)
-            if not self._try_again(answer):
-                self._progress.count("finished")
-                return
-            if self._halt.wait(backoff.wait_seconds(attempt, random.random())):
-                return
+        try:
+            for attempt in range(1, backoff.attempts + 1):
+                answer, seen = self._attempt(recipient, seen)
+                if not self._try_again(answer):
+                    self._progress.count("finished")
+                    return True
+                if self._halt.wait(backoff.wait_seconds(attempt, random.random())):
+                    return True
+        except _TakenByAnother:
+            return False
         log.warning("%s is left as it stands for now (%s)", mask_phone(recipient.phone), seen or "untouched")
+        return True
 
     def _try_again(self, answer: Answer | None) -> bool:
         if answer is None:
@@ -132,7 +137,8 @@ class Courier:
     def _attempt(
         self, recipient: Recipient, seen: DeliveryState | None
     ) -> tuple[Answer | None, DeliveryState | None]:
-        """One attempt: its answer (None: the delivery is not ours to make), and where it stands now."""
+        """One attempt: its answer (None: the delivery is not ours to make), and where it stands now.
+        Raises `_TakenByAnother`."""
         self._outage.wait_for_turn(self._halt)
         began = time.monotonic()
         decision = self._step.decide(recipient, seen)
@@ -146,13 +152,13 @@ class Courier:
         claim_id = uuid.uuid4().hex
         try:
             claimed = self._claim(recipient, seen, claim_id)
-        except BaseException:  # whatever ends this thread, the other tasks want the slot back
+        except BaseException:  # whatever ends this attempt, the other tasks want the slot back
             slot.give_back()
             raise
         if not claimed:
             slot.give_back()
             return None, seen
-        return self._act(recipient, decision, slot, claim_id)
+        return self._act(recipient, decision, slot, claim_id, seen)
 
     def _claim(self, recipient: Recipient, seen: DeliveryState | None, claim_id: str) -> bool:
         """Whether the claim is ours, on disk, and our lease still stands."""
@@ -165,47 +171,65 @@ class Courier:
             claim_id=claim_id,
             not_if_sent_since=datetime.now(UTC) - since if since is not None else None,
         )
-        if not self._writer.write(claim).moved:
+        outcome = self._writer.write(claim)
+        if not outcome.moved:
+            _leave_to_others(outcome, seen)
             return False
         stands = self._lease_stands()
         if stands and not self._halt.is_set():
             return True
         # Suspended or starved in between: others may already count this row as in doubt.
         why = "stopped before the request left" if stands else "lease ran out before the request left"
-        self._writer.write(Move(recipient.phone, DeliveryState.OPEN, why, claim_id=claim_id))
+        back = DeliveryState.IN_DOUBT if self._is_in_doubt(seen) else DeliveryState.OPEN
+        reason = "no_answer" if back is DeliveryState.IN_DOUBT else None
+        self._writer.write(Move(recipient.phone, back, why, reason, claim_id=claim_id))
         if stands:
             raise Stopped(why)
         raise LedgerError("the lease of this task ran out before a request left: nothing was sent")
 
     def _act(
-        self, recipient: Recipient, go: Go, slot: Slot, claim_id: str
-    ) -> tuple[Answer, DeliveryState | None]:
+        self, recipient: Recipient, go: Go, slot: Slot, claim_id: str, seen: DeliveryState | None
+    ) -> tuple[Answer | None, DeliveryState | None]:
         self._progress.count("attempted")
         answer = self._step.act(recipient, go, slot, self._plan.campaign.event_id(recipient.phone))
         self._outage.tell(failed=_says_ill(answer))
-        to = _STATE_OF[answer.kind]
+        to, why, reason = _STATE_OF[answer.kind], answer.detail or "answered", answer.reason
+        if to is DeliveryState.IN_DOUBT and not self._step.doubt_matters:
+            to = DeliveryState.OPEN  # to leave a list twice is to leave it once: the next try sees to it
+        open_to_repeats = not is_settled(to, reason) or self._step.blames_request(answer)
+        if self._is_in_doubt(seen) and open_to_repeats:
+            # That this request did not happen says nothing of the earlier one, which still may have.
+            to, why, reason = DeliveryState.IN_DOUBT, f"an earlier request in doubt; {why}", "no_answer"
         self._progress.count(to.value)
-        why = answer.detail or "answered"
-        settlement = Move(
-            recipient.phone, to, why, answer.reason, claim_id=claim_id, expire_at=_expiry(answer)
-        )
+        settlement = Move(recipient.phone, to, why, reason, claim_id=claim_id, expire_at=_expiry(answer))
         outcome = self._writer.write(settlement)
         if not outcome.moved:
             log.warning("A late answer for %s found its row settled already", mask_phone(recipient.phone))
         self._suspect_our_request(recipient, answer)
         _raise_if_fatal(answer)
-        return answer, outcome.state
+        return answer if outcome.moved else None, outcome.state
+
+    def _is_in_doubt(self, seen: DeliveryState | None) -> bool:
+        return seen is DeliveryState.IN_DOUBT and self._step.doubt_matters
 
     def _record(
         self, recipient: Recipient, seen: DeliveryState | None, answer: Answer
     ) -> DeliveryState | None:
-        """Write down a decision that needed no request of effect."""
-        to = _STATE_OF[answer.kind]
-        state = seen
-        if to is not DeliveryState.OPEN or seen is None:  # otherwise nothing new is known
+        """Write down a decision that needed no request of effect. What is in doubt stays so, unless the
+        decision settles it for good: a refusal of ours (not on the list today) would be looked at again, and
+        sent as if nothing had left before."""
+        to, state = _STATE_OF[answer.kind], seen
+        if to is DeliveryState.OPEN and seen is not None:
+            pass  # nothing new is known
+        elif self._is_in_doubt(seen) and not is_settled(to, answer.reason):
+            self._progress.count(DeliveryState.IN_DOUBT.value)
+        else:
             why = answer.detail or "decided without a request"
             move = Move(recipient.phone, to, why, answer.reason, seen=seen, expire_at=_expiry(answer))
-            state = self._writer.write(move).state
+            outcome = self._writer.write(move)
+            if not outcome.moved:
+                _leave_to_others(outcome, seen)
+            state = outcome.state
             self._progress.count(to.value)
         _raise_if_fatal(answer)
         return state
@@ -231,6 +255,19 @@ class Courier:
             f"the first {BUG_AFTER_REFUSALS} requests were all refused ({answer.detail}): our request is "
             f"wrong, nobody of them counts as refused. Please report this with the version in use"
         )
+
+
+class _TakenByAnother(Exception):
+    """Another try moved this delivery since we looked, and may not be done with it."""
+
+
+def _leave_to_others(outcome: Outcome, seen: DeliveryState | None) -> None:
+    """Raise `_TakenByAnother` where a move of ours was refused for a state that is not the last word."""
+    if outcome.state in _UNFINISHED and outcome.state is not seen:
+        raise _TakenByAnother
+
+
+_UNFINISHED = (DeliveryState.CLAIMED, DeliveryState.OPEN, DeliveryState.IN_DOUBT)
 
 
 def _says_ill(answer: Answer) -> bool:

@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 
 _BATCH = 2_000
 _POLL_SECONDS = 0.25
+#: For clocks and commits, on top of what an abandoned claim takes to end.
+_MARGIN_SECONDS = 5.0
 
 
 #: Tells of many numbers at once which of them no try has to look at again.
@@ -71,6 +73,7 @@ class Dispatcher:
         self._hurry = False
         self._left_under_way = False
         self._work: queue.Queue[tuple[Recipient, DeliveryState | None]] = queue.Queue(plan.concurrency * 2)
+        self._taken_by_others: queue.SimpleQueue[Recipient] = queue.SimpleQueue()
         self._lease_valid_until = 0.0
         self._progress = Progress(None)
         #: Of this try, once `run` has returned or raised; None where it never came to send.
@@ -106,7 +109,7 @@ class Dispatcher:
             ):
                 people = recipients(self._settled_of(known)) if callable(recipients) else recipients
                 waiting = self._feed(_with_states(people, known.look_up))
-                self._wait_for_others(dispatch_id, waiting)
+                self._finish(dispatch_id, waiting)
         finally:
             self._end(claimer_id)
             self.result = Result(dispatch_id, claimer_id, self._progress["attempted"])
@@ -149,22 +152,48 @@ class Dispatcher:
                 continue
             return
 
-    def _wait_for_others(self, dispatch_id: int, waiting: list[Recipient]) -> None:
-        """Claims of a living claimer are its own: see what they come to, and take what is due then."""
-        if waiting:
-            log.info("Another try of this task still waits for %d answers; waiting with it", len(waiting))
-        while waiting and not self._halted():
-            self._halt.wait(_POLL_SECONDS)
-            rows = self._ledger.rows_after_claims(dispatch_id, [recipient.phone for recipient in waiting])
-            still: list[Recipient] = []
-            for recipient in waiting:
-                row = rows.get(recipient.phone)
-                state, reason = (row.state, row.reason) if row is not None else (None, None)
-                if state is DeliveryState.CLAIMED:
-                    still.append(recipient)
-                elif self._is_due(state, state is not None and is_settled(state, reason)):
-                    self._hand_out(recipient, state)
+    def _finish(self, dispatch_id: int, waiting: list[Recipient]) -> None:
+        """Wait for our own work, and for what another living try is asking right now: its claims are its own,
+        but what they come to is ours to report, and to go on with where it leaves something due.
+
+        A claim ends with its answer, or as in doubt once its claimer is gone; should one do neither for that
+        long, it is left as it stands.
+        """
+        patience = self._plan.lease.seconds + self._plan.lease.answer_seconds + _MARGIN_SECONDS
+        moved_at, told = time.monotonic(), False
+        while not self._halted():
+            working = self._work.unfinished_tasks  # read before its outcome: what is taken is put there first
+            waiting += _drained(self._taken_by_others)
+            if waiting and not told:
+                log.info("Another try of this task still asks %d people; waiting with it", len(waiting))
+                told = True
+            if not waiting and not working:
+                return
+            self._halt.wait(_POLL_SECONDS if waiting else _POLL_SECONDS / 5)
+            still = self._still_claimed(dispatch_id, waiting)
+            if working or len(still) < len(waiting):
+                moved_at = time.monotonic()
+            elif time.monotonic() > moved_at + patience:
+                log.warning("Another try of this task holds %d claims without an end", len(still))
+                return
             waiting = still
+
+    def _still_claimed(self, dispatch_id: int, waiting: list[Recipient]) -> list[Recipient]:
+        """Those of `waiting` who are; hands out who is due by now."""
+        if not waiting:
+            return []
+        rows = self._ledger.rows_after_claims(dispatch_id, [recipient.phone for recipient in waiting])
+        still: list[Recipient] = []
+        for recipient in waiting:
+            row = rows.get(recipient.phone)
+            state, reason = (row.state, row.reason) if row is not None else (None, None)
+            if state is DeliveryState.CLAIMED:
+                still.append(recipient)
+            elif self._is_due(state, state is not None and is_settled(state, reason)):
+                self._hand_out(recipient, state)
+            else:
+                self._progress.count("finished")
+        return still
 
     def _end(self, claimer_id: str) -> None:
         """Say that nothing is under way; where something is, or the ledger is gone, the lease runs out."""
@@ -228,11 +257,14 @@ class Dispatcher:
                     return
                 continue
             try:
-                courier.deliver(recipient, seen)
+                if not courier.deliver(recipient, seen):
+                    self._taken_by_others.put(recipient)
             except Stopped:
                 return
             except BaseException as error:  # a worker that died silently would lose people
                 self._fail(error)
+            finally:
+                self._work.task_done()
 
     def _watch(self, claimer_id: str) -> None:
         """Renew the lease, tell the progress."""
@@ -263,6 +295,10 @@ class Dispatcher:
         if self._told_to_stop.is_set() and not self._halt.is_set():
             self._fail(Stopped("told to stop: requests under way were settled, the rest is open"))
         return self._halt.is_set()
+
+
+def _drained(recipients: queue.SimpleQueue[Recipient]) -> list[Recipient]:
+    return [recipients.get() for _ in range(recipients.qsize())]
 
 
 def _with_states(

@@ -33,10 +33,12 @@ class ScriptedStep:
         looks: Mapping[str, Iterable[Scripted]] | None = None,
         *,
         repeats_in_doubt: bool = False,
+        doubt_matters: bool = True,
         always: Scripted = OK,
     ) -> None:
         self.effects = Ring(10_000)
         self.repeats_in_doubt = repeats_in_doubt
+        self.doubt_matters = doubt_matters
         self._always = always
         self._answers = {phone: list(script) for phone, script in (answers or {}).items()}
         self._looks = {phone: list(script) for phone, script in (looks or {}).items()}

@@ -28,6 +28,7 @@ class PostingStep:
     """Holds what is in doubt, as Send does."""
 
     repeats_in_doubt = False
+    doubt_matters = True
 
     def __init__(self, port: int) -> None:
         self.effects = Ring(10_000)

@@ -16,10 +16,11 @@ from airflow_sms_flow.core.errors import LedgerError, Stopped
 from airflow_sms_flow.courier import Courier, Plan
 from airflow_sms_flow.ledger import Ledger
 from airflow_sms_flow.progress import Progress
-from tests.ledger.moves import CAMPAIGN, TEXT, Sender, claim, path_of
-from tests.scripted_step import OK, ScriptedStep, people
+from tests.ledger.moves import CAMPAIGN, TEXT, Sender, claim, path_of, settle
+from tests.scripted_step import OK, RETRY, ScriptedStep, people
 
 OPEN, CLAIMED, ACCEPTED = DeliveryState.OPEN, DeliveryState.CLAIMED, DeliveryState.ACCEPTED
+IN_DOUBT = DeliveryState.IN_DOUBT
 SOMEBODY = people(1)[0]
 
 
@@ -67,12 +68,41 @@ def test_no_request_leaves_after_a_stop_that_came_during_the_claim(sqlite_ledger
 
 
 def test_a_delivery_that_somebody_else_took_is_left_to_them(sqlite_ledger: Ledger) -> None:
-    """The claim is refused, and that is all."""
+    """The claim is refused, and that is all: whoever runs the couriers sees what it comes to."""
     Sender(sqlite_ledger).write(claim(SOMEBODY.phone, "other"))
     step = ScriptedStep()
     with a_courier(sqlite_ledger, step, threading.Event()) as (courier, progress):
-        courier.deliver(SOMEBODY, None)
-    assert (step.requests, progress["attempted"], progress["finished"]) == ({}, 0, 1)
+        assert not courier.deliver(SOMEBODY, None)
+    assert (step.requests, progress["attempted"], progress["finished"]) == ({}, 0, 0)
+
+
+def test_who_was_in_doubt_before_a_stop_is_so_after_it(sqlite_ledger: Ledger) -> None:
+    """No second request left; of the first nobody knows more than before."""
+    Sender(sqlite_ledger).write(claim(SOMEBODY.phone, "lost"), settle(SOMEBODY.phone, IN_DOUBT, "lost"))
+    halt = threading.Event()
+    halt.set()
+    step = ScriptedStep(repeats_in_doubt=True)
+    with a_courier(sqlite_ledger, step, halt) as (courier, _), pytest.raises(Stopped):
+        courier._claim(SOMEBODY, IN_DOUBT, "again")
+    assert not step.requests
+    assert path_of(sqlite_ledger, SOMEBODY.phone) == [CLAIMED, IN_DOUBT, CLAIMED, IN_DOUBT]
+
+
+def test_a_late_answer_that_changes_nothing_is_not_followed_by_a_repeat(sqlite_ledger: Ledger) -> None:
+    """Somebody settled the row meanwhile as sent: "try again" is no longer for us to follow."""
+    other = Sender(sqlite_ledger)
+
+    def settled_meanwhile() -> Answer:
+        row = sqlite_ledger.rows(other.dispatch_id, [SOMEBODY.phone])[SOMEBODY.phone]
+        sqlite_ledger.end_claimer(str(row.claimer_id))
+        sqlite_ledger.settle_in_doubt("summer", sent=True, by="kim")
+        return RETRY
+
+    step = ScriptedStep(always=settled_meanwhile)
+    with a_courier(sqlite_ledger, step, threading.Event()) as (courier, _):
+        assert courier.deliver(SOMEBODY, None)
+    assert step.requests == {SOMEBODY.phone: 1}
+    assert other.state(SOMEBODY.phone) is ACCEPTED
 
 
 def test_an_answer_that_finds_its_row_settled_changes_nothing(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from airflow_sms_flow.core.answers import Answer, AnswerClass
-from airflow_sms_flow.core.delivery import DeliveryState
+from airflow_sms_flow.core.delivery import OUR_REASONS, DeliveryState
 from airflow_sms_flow.core.errors import (
     BugError,
     ConfigError,
@@ -120,6 +121,69 @@ def test_a_lost_answer_of_a_harmless_step_is_repeated(sqlite_ledger: Ledger) -> 
     assert states(sqlite_ledger, who) == {"accepted": 2}
 
 
+def _in_doubt(ledger: Ledger) -> list[Recipient]:
+    """One person whose first request may have happened."""
+    run(ledger, ScriptedStep(always=LOST), people(1))
+    assert states(ledger, people(1)) == {"in_doubt": 1}
+    return people(1)
+
+
+@pytest.mark.parametrize("reason", sorted(OUR_REASONS))
+def test_who_left_the_list_while_in_doubt_stays_in_doubt(ledger: Ledger, reason: str) -> None:
+    """A refusal of ours is looked at again by later tries: once the person is back, they would be texted as
+    if nothing had left before."""
+    who = _in_doubt(ledger)
+    refusal = Answer(AnswerClass.REFUSED, reason, "looked")
+    resend = ScriptedStep(looks={who[0].phone: [refusal]}, repeats_in_doubt=True)
+    assert run(ledger, resend, who).attempted == 0
+    assert states(ledger, who) == {"in_doubt": 1}
+    hold = ScriptedStep()
+    run(ledger, hold, who)
+    assert (hold.requests, states(ledger, who)) == ({}, {"in_doubt": 1})
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (RETRY, None),
+        (REJECTED, None),
+        (Answer(AnswerClass.CONFIG, "forbidden", "answered 403"), ConfigError),
+        (Answer(AnswerClass.BUG, "unexpected_status", "answered 418"), BugError),
+    ],
+)
+def test_a_repeat_that_did_not_happen_leaves_the_doubt(
+    ledger: Ledger, answer: Answer, error: type[Exception] | None
+) -> None:
+    """It says nothing of the first request; "known not to have happened" would be a lie."""
+    who = _in_doubt(ledger)
+    resend = ScriptedStep(always=answer, repeats_in_doubt=True)
+    with pytest.raises(error) if error else nullcontext():
+        run(ledger, resend, who)
+    assert resend.requests[who[0].phone] >= 1
+    assert states(ledger, who) == {"in_doubt": 1}
+    run(ledger, ScriptedStep(repeats_in_doubt=True), who)
+    assert states(ledger, who) == {"accepted": 1}
+
+
+def test_what_settles_a_doubt_for_good_is_written_down(sqlite_ledger: Ledger) -> None:
+    """A number that the vendor refuses can have got nothing, and no later try sends to it."""
+    who = _in_doubt(sqlite_ledger)
+    bad = Answer(AnswerClass.REFUSED, "bad_number", "looked")
+    run(sqlite_ledger, ScriptedStep(looks={who[0].phone: [bad]}, repeats_in_doubt=True), who)
+    assert states(sqlite_ledger, who) == {"refused": 1}
+    again = ScriptedStep()
+    run(sqlite_ledger, again, who)
+    assert not again.requests
+
+
+def test_where_a_doubt_makes_no_difference_the_next_try_goes_on(sqlite_ledger: Ledger) -> None:
+    """Leaving a list twice is leaving it once: nobody may stay on it because an answer was lost."""
+    who = _in_doubt(sqlite_ledger)
+    leave = ScriptedStep(always=RETRY, repeats_in_doubt=True, doubt_matters=False)
+    run(sqlite_ledger, leave, who)
+    assert states(sqlite_ledger, who) == {"open": 1}
+
+
 @pytest.mark.parametrize(("kind", "error"), [(AnswerClass.CONFIG, ConfigError), (AnswerClass.BUG, BugError)])
 def test_a_fault_of_the_whole_task_ends_it(
     sqlite_ledger: Ledger, kind: AnswerClass, error: type[Exception]
@@ -197,18 +261,20 @@ def test_told_to_stop_it_settles_what_is_under_way(sqlite_ledger: Ledger) -> Non
 def test_a_request_that_hangs_is_in_doubt_afterwards(sqlite_ledger: Ledger) -> None:
     """Told to stop it waits `finish_seconds` and goes; the claim stands until its answer cannot come."""
     who, stop, free = people(3), threading.Event(), threading.Event()
+    stopped_at: list[float] = []
 
     def hang() -> Answer:
+        time.sleep(0.2)  # meanwhile the others are answered
+        stopped_at.append(time.monotonic())
+        stop.set()
         free.wait(20)
         return OK
 
     step = ScriptedStep({who[0].phone: [hang]})
     plan = replace(PLAN, lease=SHORT)
-    threading.Timer(0.2, stop.set).start()
-    began = time.monotonic()
     with pytest.raises(Stopped):
         Dispatcher(sqlite_ledger, step, plan, stop).run(who, 3)
-    assert time.monotonic() - began < 0.2 + PLAN.finish_seconds + 0.5
+    assert time.monotonic() - stopped_at[0] < PLAN.finish_seconds + 0.5
     assert states(sqlite_ledger, who) == {"claimed": 1, "accepted": 2}
     run(sqlite_ledger, ScriptedStep(), who)
     free.set()

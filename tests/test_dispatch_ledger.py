@@ -5,20 +5,24 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from airflow_sms_flow.core.answers import Answer
 from airflow_sms_flow.core.delivery import DeliveryState
-from airflow_sms_flow.core.errors import (
-    LedgerError,
-)
+from airflow_sms_flow.core.errors import LedgerError, Stopped
+from airflow_sms_flow.dispatch import Dispatcher
 from airflow_sms_flow.ledger import Ledger, database
 from airflow_sms_flow.ledger.deliveries import Move
+from airflow_sms_flow.steps.step import Go, Recipient
 from tests.dispatching import CAMPAIGN, PLAN, SHORT, run, states
-from tests.scripted_step import LOST, OK, ScriptedStep, people
+from tests.ledger.moves import path_of
+from tests.scripted_step import LOST, OK, REJECTED, RETRY, Scripted, ScriptedStep, people
 
 CLAIMED = DeliveryState.CLAIMED
 
@@ -141,3 +145,116 @@ def test_two_tries_side_by_side_share_the_work(ledger: Ledger) -> None:
         one.join(30)
     assert set(step.requests.values()) == {1}
     assert states(ledger, who) == {"accepted": 300}
+
+
+class TwoTries:
+    """Two living tries that come to the same person in the same instant: the second one looked before the
+    first one claims, and claims after that."""
+
+    def __init__(self, ledger: Ledger, *answers: Answer, harmless: bool = False) -> None:
+        self.who, self.ledger = people(3), ledger
+        self.claimed, self.answer_now, self.stop = threading.Event(), threading.Event(), threading.Event()
+        script: list[Scripted] = [partial(self._answer, answer) for answer in answers]
+        self.first = ScriptedStep({self.who[0].phone: script}, repeats_in_doubt=harmless)
+        self.second = LateStep(self.claimed, harmless)
+        self.errors: list[BaseException] = []
+        self.stood = Counter[str]()
+
+    def _answer(self, answer: Answer) -> Answer:
+        self.claimed.set()
+        self.answer_now.wait(10)
+        return answer
+
+    @contextmanager
+    def at_once(self) -> Iterator[threading.Thread]:
+        """Both under way, the second one with nothing left to do but to wait; both ended afterwards."""
+        second = threading.Thread(target=self._run_second)
+        second.start()
+        while not self.second.seen:
+            time.sleep(0.01)
+        first = threading.Thread(target=run, args=(self.ledger, self.first, self.who[:1]))
+        first.start()
+        assert self.claimed.wait(5)
+        while sum(self.second.requests.values()) < 2:
+            time.sleep(0.01)
+        time.sleep(0.5)
+        yield second
+        self.answer_now.set()
+        first.join(10)
+        second.join(10)
+        assert not second.is_alive()
+
+    def _run_second(self) -> None:
+        try:
+            Dispatcher(self.ledger, self.second, PLAN, self.stop).run(self.who, 3)
+        except Stopped as error:
+            self.errors.append(error)
+        self.stood = states(self.ledger, self.who)
+
+
+class LateStep(ScriptedStep):
+    """Goes on with the first person once somebody else has claimed them."""
+
+    def __init__(self, claimed: threading.Event, harmless: bool) -> None:
+        super().__init__(repeats_in_doubt=harmless)
+        self._claimed = claimed
+
+    def decide(self, recipient: Recipient, seen: DeliveryState | None) -> Go | Answer:
+        """As ever, but late."""
+        decision = super().decide(recipient, seen)
+        self._claimed.wait(10)
+        return decision
+
+
+@pytest.mark.parametrize(
+    ("answers", "harmless", "of_second", "end"),
+    [
+        ([OK], False, 0, "accepted"),
+        ([REJECTED], False, 0, "refused"),
+        ([RETRY] * 3, False, 1, "accepted"),
+        ([LOST], False, 0, "in_doubt"),
+        ([LOST] * 3, True, 1, "accepted"),
+    ],
+)
+def test_a_claim_of_another_living_try_is_waited_for(
+    ledger: Ledger, answers: list[Answer], harmless: bool, of_second: int, end: str
+) -> None:
+    """Never taken over; reported as what it comes to, and gone on with where that leaves something due."""
+    tries = TwoTries(ledger, *answers, harmless=harmless)
+    with tries.at_once() as second:
+        assert second.is_alive(), "it has work of its own left: to wait"
+    assert tries.second.requests[tries.who[0].phone] <= of_second
+    assert tries.stood == Counter(["accepted", "accepted", end])
+    assert path_of(ledger, tries.who[0].phone)[-1] == end
+
+
+def test_a_stop_ends_the_waiting_for_another_try(ledger: Ledger) -> None:
+    """The claim is left to its claimer."""
+    tries = TwoTries(ledger, OK)
+    with tries.at_once() as second:
+        tries.stop.set()
+        second.join(2)
+        assert not second.is_alive()
+        assert [type(error) for error in tries.errors] == [Stopped]
+        assert tries.stood == {"claimed": 1, "accepted": 2}
+    assert states(ledger, tries.who) == {"accepted": 3}
+    assert not tries.second.requests[tries.who[0].phone]
+
+
+def test_a_claim_whose_try_dies_is_waited_for_until_it_is_in_doubt(ledger: Ledger) -> None:
+    """Its lease and the time for an answer bound the waiting."""
+    who, claimed = people(3), threading.Event()
+    dispatch_id = ledger.dispatch_id(CAMPAIGN)
+    step = LateStep(claimed, False)
+    trying = threading.Thread(target=run, args=(ledger, step, who))
+    trying.start()
+    while not step.seen:
+        time.sleep(0.01)
+    dead = ledger.register_claimer(dispatch_id, PLAN.task_try, SHORT)
+    with ledger.writer(CAMPAIGN, PLAN.fingerprint, dead) as writer:
+        writer.write(Move(who[0].phone, CLAIMED, "request leaves", claim_id="dead"))
+    claimed.set()
+    trying.join(SHORT.seconds + SHORT.answer_seconds + 3)
+    assert not trying.is_alive()
+    assert states(ledger, who) == {"in_doubt": 1, "accepted": 2}
+    assert who[0].phone not in step.requests

@@ -22,8 +22,7 @@ from airflow_sms_flow.steps.step import Recipient
 from tests.ledger.moves import path_of
 from tests.scripted_step import people
 from tests.sending_process import CAMPAIGN, CONCURRENCY, LEASE
-
-FRESH_SEED = random.SystemRandom().randrange(1_000_000)
+from tests.torture.seeds import FRESH_SEED
 
 
 class Phones(ThreadingHTTPServer):

@@ -178,14 +178,16 @@ class Ring:
 
     def _seconds_until_free(self) -> float:
         self._retire_idle()
-        if self._concurrency is not None and self._in_use >= self._concurrency:
-            return self.window_seconds
-        if self._clock() > self._trusted_until:
-            return self.window_seconds
-        # A ring shrunk to nothing, or one whose slots are all in flight, waits to be notified.
-        if not self._free_at or self._in_use >= self._size - self._retiring:
+        if self._is_full() or self._clock() > self._trusted_until:
             return self.window_seconds
         return max(self._free_at[0], self._next_at) - self._clock()
+
+    def _is_full(self) -> bool:
+        """Whether a call under way has to end first (or the ring to grow): whoever waits is notified then."""
+        at_once = self._size - self._retiring
+        if self._concurrency is not None:
+            at_once = min(at_once, self._concurrency)
+        return not self._free_at or self._in_use >= at_once
 
     def _current_slowdown(self, now: float) -> float:
         halvings = (now - self._slowed_at) / _RECOVERY_SECONDS
@@ -193,9 +195,12 @@ class Ring:
 
     def _give_back(self, hold_seconds: float) -> None:
         with self._lock:
+            free_at = self._clock() + self.window_seconds * _CLOCK_MARGIN + hold_seconds
+            was_full = self._is_full()
             self._in_use -= 1
-            heapq.heappush(self._free_at, self._clock() + self.window_seconds * _CLOCK_MARGIN + hold_seconds)
-            self._lock.notify()
+            heapq.heappush(self._free_at, free_at)
+            if was_full or self._free_at[0] == free_at:  # else whoever waits already waits for a better slot
+                self._lock.notify()
 
 
 def _refuse_if(stop: Callable[[], bool] | None) -> None:

@@ -37,6 +37,8 @@ from airflow_sms_flow.ledger.members import Member, Sync
 from airflow_sms_flow.ledger.person import PersonEntry
 
 _BATCH = 10_000
+#: The source of what was seen by asking Vibes.
+POLL = "poll"
 
 
 class Listening:
@@ -151,7 +153,8 @@ class Listening:
     ) -> int:
         at = database.now(connection)
         noted = members.note(connection, company_key, facts, source, at)
-        answers.note_joins(connection, company_key, facts, at)
+        if source != POLL:  # which has stored the opt-ins that it saw, as polls see them
+            answers.note_joins(connection, company_key, facts, at)
         if announce:
             changes.write(connection, noted.turns)
         return len(noted.turns)

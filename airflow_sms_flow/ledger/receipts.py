@@ -60,7 +60,7 @@ def note(
                 Change(company_key, kind, row.list_id, row.phone, found.at, at, None, bounce, source)
             )
     waiting = {event_id for event_id, receipt in now.items() if _says_more(receipt, ours[event_id])}
-    _write(connection, company_key, now, waiting, at)
+    _write(connection, company_key, ours, now, waiting, at)
     return Noted(frozenset(news), {event_id: row.phone for event_id, row in ours.items()}, tuple(bounces))
 
 
@@ -75,9 +75,10 @@ def _says_more(receipt: Receipt, delivery: Any) -> bool:
 def _deliveries_of(connection: Connection, company_key: str, event_ids: Sequence[str]) -> dict[str, Any]:
     unique = sorted(set(event_ids))
     found: dict[str, Any] = {}
+    kept = [deliveries.c[name] for name in ("event_id", "dispatch_id", "phone", "state")]
     for start in range(0, len(unique), IN_LIST):
         query = (
-            select(deliveries.c.event_id, deliveries.c.phone, deliveries.c.state, dispatches.c.list_id)
+            select(*kept, dispatches.c.list_id)
             .join(dispatches, dispatches.c.id == deliveries.c.dispatch_id)
             .where(
                 deliveries.c.event_id.in_(unique[start : start + IN_LIST]),
@@ -101,15 +102,21 @@ def _receipt(row: Any) -> Receipt:
     return Receipt(Stage(row.stage), row.at, Bounce(row.bounce) if row.bounce else None, row.reason)
 
 
-_STORED = ("company_key", "stage", "bounce", "reason", "at", "updated_at", "is_waiting")
+_STORED = ("dispatch_id", "company_key", "stage", "bounce", "reason", "at", "updated_at", "is_waiting")
 
 
 def _write(
-    connection: Connection, company_key: str, found: dict[str, Receipt], waiting: set[str], at: datetime
+    connection: Connection,
+    company_key: str,
+    ours: dict[str, Any],
+    found: dict[str, Receipt],
+    waiting: set[str],
+    at: datetime,
 ) -> None:
     rows = [
         {
             "event_id": event_id,
+            "dispatch_id": ours[event_id].dispatch_id,
             "company_key": company_key,
             "stage": receipt.stage.value,
             "bounce": receipt.bounce.value if receipt.bounce is not None else None,

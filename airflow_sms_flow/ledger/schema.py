@@ -305,6 +305,7 @@ receipts = Table(
     "sms_flow_receipts",
     metadata,
     Column("event_id", String(32), primary_key=True),  # ours
+    Column("dispatch_id", _Id, nullable=False),
     Column("company_key", String(100), nullable=False),
     Column("stage", String(20), nullable=False),  # core.receipts.Stage
     Column("bounce", String(8)),  # soft or hard
@@ -314,6 +315,12 @@ receipts = Table(
     # The delivery does not know yet what this row proves: its claimer was still waiting for an answer.
     Column("is_waiting", Boolean, nullable=False),
     sqlite_with_rowid=False,
+)
+Index(
+    "ix_sms_flow_receipts_dispatch",  # a campaign's report is counted by it alone
+    receipts.c.dispatch_id,
+    receipts.c.stage,
+    receipts.c.bounce,
 )
 Index(
     "ix_sms_flow_receipts_waiting",

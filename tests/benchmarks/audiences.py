@@ -58,6 +58,7 @@ class InstantStep:
     """Accepts everybody without a request, and remembers when the first one came."""
 
     repeats_in_doubt = False
+    doubt_matters = True
 
     def __init__(self, at_first: Callable[[], None] = lambda: None) -> None:
         self.effects = Ring(1_000_000)

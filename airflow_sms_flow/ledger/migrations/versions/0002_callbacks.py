@@ -153,6 +153,7 @@ def _create_receipts() -> None:
     op.create_table(
         "sms_flow_receipts",
         sa.Column("event_id", sa.String(32), nullable=False),
+        sa.Column("dispatch_id", _id, nullable=False),
         sa.Column("company_key", sa.String(100), nullable=False),
         sa.Column("stage", sa.String(20), nullable=False),
         sa.Column("bounce", sa.String(8)),
@@ -163,6 +164,7 @@ def _create_receipts() -> None:
         sa.PrimaryKeyConstraint("event_id", name="pk_sms_flow_receipts"),
         sqlite_with_rowid=False,
     )
+    op.create_index("ix_sms_flow_receipts_dispatch", "sms_flow_receipts", ["dispatch_id", "stage", "bounce"])
     waiting = sa.text("is_waiting")
     op.create_index(
         "ix_sms_flow_receipts_waiting",
