@@ -29,18 +29,24 @@ FLOORS = {
     2: {
         "hooks",
         "dispatch",
+        "extracts",
+        "message_log",
+        "mirror",
+        "new_people",
         "courier",
         "outage",
         "params",
         "progress",
         "results",
         "rings",
+        "sources",
         "steps",
         "storage",
         "settings",
+        "waiting",
     },
-    3: {"operators", "sensors", "triggers", "plugin"},
-    4: {"__init__", "__main__", "demo"},
+    3: {"assets", "operators", "sensors", "triggers", "plugin"},
+    4: {"__init__", "__main__", "commands", "demo"},
 }
 FLOOR_OF = {part: floor for floor, parts in FLOORS.items() for part in parts}
 #: Parts that run without Airflow: in a bare process, in a test, in the command line.

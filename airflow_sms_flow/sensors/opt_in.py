@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
 from airflow_sms_flow.core.errors import InvalidInput
-from airflow_sms_flow.core.opt_in import OptIn, OptInState, confirmations_needed, read_min_confirmed
+from airflow_sms_flow.core.opt_in import OptInState, read_min_confirmed
+from airflow_sms_flow.core.opt_in_wait import LookPlan, needed_to_go_on, read_wait_for
 from airflow_sms_flow.core.values import read_flag, read_id
 from airflow_sms_flow.operators._base import SmsFlowOperator, is_literal
 from airflow_sms_flow.operators._errors import translated_errors
+from airflow_sms_flow.sensors._waiting import read_times, time_out
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,7 +26,9 @@ if TYPE_CHECKING:
     from airflow_sms_flow.clients.vibes import VibesClient
     from airflow_sms_flow.hooks.vibes import VibesHook
     from airflow_sms_flow.ledger import Ledger
-    from airflow_sms_flow.triggers._opt_in_watch import OptInWatch
+    from airflow_sms_flow.waiting.board import OptInBoard
+    from airflow_sms_flow.waiting.looking import Question
+    from airflow_sms_flow.waiting.watch import OptInWatch
 
 #: A day for the answers, and two hours in which Vibes or Airflow may be out of reach.
 _TIMEOUT = timedelta(hours=26)
@@ -34,14 +39,21 @@ class VibesOptInSensor(SmsFlowOperator, BaseSensorOperator):
     """Wait until each person of a pending audience has confirmed, declined, or not answered in time.
 
     Returns `{"rows", "confirmed", "declined", "expired", "pending"}`, in people. XCom keys: the audiences
-    `confirmed`, `declined`, `expired`, and `pending` (those still open where `min_confirmed` ended the wait
-    early). They keep the columns of the audience that Subscribe was given.
+    `confirmed`, `declined`, `expired`, and `pending` (those still open where `min_confirmed` or `wait_for`
+    ended the wait early). They keep the columns of the audience that Subscribe was given.
 
-    - confirmed: seen on the list.
-    - declined: two polls at least 30 seconds apart, within the confirm window, found the person neither
-      pending nor on the list.
-    - expired: a poll later than a minute after `expire_date` did not find them on the list. For whom Vibes
+    - confirmed: a callback said so, or they were seen on the list.
+    - declined: a callback said so, or two looks at least 30 seconds apart, within the confirm window, found
+      the person neither pending nor on the list.
+    - expired: a look later than a minute after `expire_date` did not find them on the list. For whom Vibes
       named no `expire_date`, that is 24 hours after the sensor's first look.
+
+    The ledger is asked first: where Vibes' callbacks are received, it knows of each answer within a second,
+    and the wait costs a call for each person who stays silent. Vibes itself is asked only about people who
+    are open, after `poke_interval`, then each time after twice as long, up to an hour (six hours where
+    callbacks for this campaign come), and never more than `[sms_flow] opt_in_calls_per_minute` a minute for
+    all sensors of a campaign together; on top come the looks that end the confirm windows. All share the
+    account's rate limit.
 
     What was decided stands in the ledger: a retried or cleared task goes on with the others. Who could not be
     looked up, for a passing reason, stays open until they can be. An empty audience succeeds at once.
@@ -55,9 +67,10 @@ class VibesOptInSensor(SmsFlowOperator, BaseSensorOperator):
     :param acquisition_campaign_id: the acquisition campaign that asked.
     :param min_confirmed: end as soon as so many have confirmed: a number of people (1 or more), or a share of
         the audience (above 0, up to 1.0). None: wait for everybody.
+    :param wait_for: "all"; or "first", which is `min_confirmed=1` and takes no other beside it.
     :param deferrable: False polls in the worker, in the `mode` that sensors have.
     :param vibes_conn_id: a connection of the type Vibes.
-    :param poke_interval: seconds, or a timedelta, between two polls of everybody who is still open. Default:
+    :param poke_interval: seconds, or a timedelta, between two looks at the ledger. Default:
         `[sms_flow] opt_in_poll_seconds` (60).
     :param timeout: seconds or a timedelta; 26 hours unless given.
     """
@@ -67,6 +80,7 @@ class VibesOptInSensor(SmsFlowOperator, BaseSensorOperator):
         "list_id",
         "acquisition_campaign_id",
         "min_confirmed",
+        "wait_for",
         "vibes_conn_id",
     )
     ui_color = "#fef9c3"
@@ -82,6 +96,7 @@ class VibesOptInSensor(SmsFlowOperator, BaseSensorOperator):
         list_id: str,
         acquisition_campaign_id: str,
         min_confirmed: int | float | str | None = None,
+        wait_for: str = "all",
         deferrable: bool = True,
         vibes_conn_id: str = "vibes_default",
         poke_interval: timedelta | float | None = None,
@@ -96,6 +111,7 @@ class VibesOptInSensor(SmsFlowOperator, BaseSensorOperator):
         self.list_id = list_id
         self.acquisition_campaign_id = acquisition_campaign_id
         self.min_confirmed = min_confirmed
+        self.wait_for = wait_for
         self.deferrable = read_flag("deferrable", deferrable)
         self.vibes_conn_id = vibes_conn_id
         self._check_parameters()
@@ -107,7 +123,7 @@ class VibesOptInSensor(SmsFlowOperator, BaseSensorOperator):
         self._check_parameters(rendered=True)
         if not self.deferrable:
             return BaseSensorOperator.execute(self, context)
-        return self._look_or_wait(context, self.now() + timedelta(seconds=self.timeout))
+        return self._look_or_wait(context, None)
 
     def resume(self, context: Context, event: Any = None) -> dict[str, int]:
         """Look again, since the trigger found it worthwhile."""
@@ -115,12 +131,15 @@ class VibesOptInSensor(SmsFlowOperator, BaseSensorOperator):
             self._check_parameters(rendered=True)
             # It may have ended meanwhile; those whom it asked may answer still.
             self._campaign_checked = True
-            return self._look_or_wait(context, _read_deadline(event))
+            (deadline,) = read_times(event, "deadline")
+            return self._look_or_wait(context, deadline)
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """One poll in the worker, for `deferrable=False`."""
-        with translated_errors():
-            counts = self._look(context)
+        """One look in the worker, for `deferrable=False`."""
+        from airflow_sms_flow.hooks.ledger import open_ledger
+
+        with translated_errors(), closing(open_ledger()) as ledger:
+            counts = self._look(context, ledger)
         return PokeReturnValue(counts is not None, counts)
 
     def on_kill(self) -> None:
@@ -128,24 +147,27 @@ class VibesOptInSensor(SmsFlowOperator, BaseSensorOperator):
         if self._stop is not None:
             self._stop.set()
 
-    def now(self) -> datetime:
-        """Aware UTC."""
-        return datetime.now(UTC)
+    def now(self, ledger: Ledger) -> datetime:
+        """Aware UTC; the database's, so that a worker whose clock is wrong decides nothing."""
+        return ledger.now()
 
     # -- looking and waiting ---------------------------------------------------------------------------------
 
-    def _look_or_wait(self, context: Context, deadline: datetime) -> dict[str, int]:
-        counts = self._look(context)
-        if counts is None:
-            self._wait(deadline)
+    def _look_or_wait(self, context: Context, deadline: datetime | None) -> dict[str, int]:
+        """`deadline`: when the sensor times out; None: it begins just now."""
+        from airflow_sms_flow.hooks.ledger import open_ledger
+
+        with closing(open_ledger()) as ledger:
+            deadline = deadline or self.now(ledger) + timedelta(seconds=self.timeout)
+            counts = self._look(context, ledger)
+            if counts is None:
+                self._wait(deadline, deadline - self.now(ledger))
         return counts
 
-    def _wait(self, deadline: datetime) -> NoReturn:
+    def _wait(self, deadline: datetime, remaining: timedelta) -> NoReturn:
         """Give the worker free until the trigger fires."""
-        remaining = deadline - self.now()
         if remaining <= timedelta(0):
-            self._time_out()
-        from airflow_sms_flow.settings import opt_in_poll_seconds
+            time_out(self, "Not everybody has confirmed, declined or expired")
         from airflow_sms_flow.storage import resolve_path, row_count
         from airflow_sms_flow.triggers.opt_in import VibesOptInTrigger
 
@@ -155,20 +177,21 @@ class VibesOptInSensor(SmsFlowOperator, BaseSensorOperator):
             list_id=self._list_id(),
             acquisition_campaign_id=self._acquisition_campaign_id(),
             vibes_conn_id=self.vibes_conn_id,
-            poll_interval_seconds=opt_in_poll_seconds() if self._polls_as_configured else self.poke_interval,
+            poll_interval_seconds=self._interval(),
             deadline=deadline.isoformat(),
-            needed=confirmations_needed(read_min_confirmed(self.min_confirmed), row_count(path)),
+            needed=needed_to_go_on(self.wait_for, self.min_confirmed, row_count(path)),
         )
         # Airflow counts this from now on anew, and does not apply the sensor's own timeout to a deferral.
         self.defer(trigger=trigger, method_name="resume", timeout=remaining)
 
-    def _look(self, context: Context) -> dict[str, int] | None:
-        """Poll everybody who is undecided; the counts where that ends the wait, else None."""
-        from airflow_sms_flow.hooks.ledger import open_ledger
+    def _look(self, context: Context, ledger: Ledger) -> dict[str, int] | None:
+        """Ask the ledger, then Vibes; the counts where that ends the wait, else None."""
         from airflow_sms_flow.hooks.vibes import VibesHook
-        from airflow_sms_flow.settings import refuse_local_parts_on_other_machines
+        from airflow_sms_flow.settings import opt_in_calls_per_minute, refuse_local_parts_on_other_machines
         from airflow_sms_flow.storage import check_prepared, resolve_path
-        from airflow_sms_flow.triggers._opt_in_watch import OptInWatch, Question, check_pending_columns
+        from airflow_sms_flow.waiting.board import OptInBoard, check_pending_columns
+        from airflow_sms_flow.waiting.looking import Question
+        from airflow_sms_flow.waiting.watch import OptInWatch
 
         refuse_local_parts_on_other_machines()
         path = resolve_path(self.audience)
@@ -176,49 +199,34 @@ class VibesOptInSensor(SmsFlowOperator, BaseSensorOperator):
         rows = check_prepared(path).rows
         if not rows:
             self.log.info("The audience is empty: nobody was asked, so there is nothing to wait for")
-            return self._finish(context, {}, path)
+            return self._finish(context, OptInBoard.empty(), path)
         hook = VibesHook(self.vibes_conn_id)
         question = Question(hook.company_key, self._list_id(), self._acquisition_campaign_id())
-        with closing(open_ledger()) as ledger:
-            watch = OptInWatch.load(ledger, question, path, self.now())
-            if watch.undecided():
-                self._poll(watch, hook, ledger)
-        counts = watch.counts()
-        needed = confirmations_needed(read_min_confirmed(self.min_confirmed), rows)
-        if counts["pending"] and (needed is None or counts["confirmed"] < needed):
-            return None
-        return self._finish(context, watch.seen, path)
+        plan = LookPlan(max(1.0, self._interval()), opt_in_calls_per_minute())
+        needed = needed_to_go_on(self.wait_for, self.min_confirmed, rows)
+        watch = OptInWatch(question, path, plan, needed)
+        ledger.hear_all()
+        watch.read(ledger, self.now(ledger))
+        if not watch.is_over:
+            self._ask(watch, question, hook, ledger)
+        return self._finish(context, watch.board, path) if watch.is_over else None
 
-    def _poll(self, watch: OptInWatch, hook: VibesHook, ledger: Ledger) -> None:
-        from airflow_sms_flow.triggers._opt_in_watch import POLL_OPTIONS
+    def _ask(self, watch: OptInWatch, question: Question, hook: VibesHook, ledger: Ledger) -> None:
+        """Look up at Vibes who is due."""
+        from airflow_sms_flow.waiting.looking import open_line
 
         halt = self._stop = threading.Event()
-        question = watch.question
-
-        def store(changed: Mapping[str, OptIn]) -> None:
-            ledger.store_opt_ins(
-                question.company_key, question.acquisition_campaign_id, question.list_id, changed
-            )
-
-        with hook.sharing_client(ledger, stop=halt.is_set, **POLL_OPTIONS) as client:
-            if not self._campaign_checked:
+        if not self._campaign_checked:
+            with hook.sharing_client(ledger, stop=halt.is_set) as client:
                 check_campaign(client, question.list_id, question.acquisition_campaign_id)
-                self._campaign_checked = True
-            left = watch.poll(client, now=self.now, halt=halt, store=store)
-        told = ", ".join(f"{state} {n:,}" for state, n in watch.counts().items())
+            self._campaign_checked = True
+        left = watch.ask(ledger, self.now(ledger), halt, partial(open_line, hook, ledger))
+        told = ", ".join(f"{state} {n:,}" for state, n in watch.board.counts().items())
         self.log.info("%s%s", told, f" ({left:,} could not be looked up this time)" if left else "")
-
-    def _time_out(self) -> NoReturn:
-        from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException
-
-        text = f"Not everybody has confirmed, declined or expired within {timedelta(seconds=self.timeout)}"
-        if self.soft_fail or self.never_fail:
-            raise AirflowSkipException(f"{text}: skipped, as soft_fail or never_fail asks")
-        raise AirflowSensorTimeout(text)
 
     # -- what is pushed --------------------------------------------------------------------------------------
 
-    def _finish(self, context: Context, seen: Mapping[str, OptIn], path: str) -> dict[str, int]:
+    def _finish(self, context: Context, board: OptInBoard, path: str) -> dict[str, int]:
         """Write an audience for each state and push their references."""
         from airflow_sms_flow.storage import read_metadata, read_schema, reference, write_parquet
 
@@ -229,7 +237,7 @@ class VibesOptInSensor(SmsFlowOperator, BaseSensorOperator):
             file = f"{self.folder(context)}/{state.value}.parquet"
             rows = write_parquet(
                 file,
-                _people(path, seen, state),
+                _people(path, board, state),
                 schema=schema if state is OptInState.PENDING else decided,
                 metadata=metadata,
             )
@@ -239,6 +247,11 @@ class VibesOptInSensor(SmsFlowOperator, BaseSensorOperator):
         return {"rows": sum(counts.values()), **counts}
 
     # -- parameters ------------------------------------------------------------------------------------------
+
+    def _interval(self) -> float:
+        from airflow_sms_flow.settings import opt_in_poll_seconds
+
+        return opt_in_poll_seconds() if self._polls_as_configured else self.poke_interval
 
     def _list_id(self) -> str:
         remedy = "the id of a Vibes subscription list, as its page in Vibes shows it"
@@ -256,6 +269,10 @@ class VibesOptInSensor(SmsFlowOperator, BaseSensorOperator):
             self._acquisition_campaign_id()
         if rendered or is_literal(self.min_confirmed):
             read_min_confirmed(self.min_confirmed)
+        if rendered or is_literal(self.wait_for):
+            read_wait_for(self.wait_for)
+        if rendered or (is_literal(self.min_confirmed) and is_literal(self.wait_for)):
+            needed_to_go_on(self.wait_for, self.min_confirmed, people=1)
 
 
 def check_campaign(client: VibesClient, list_id: str, acquisition_campaign_id: str) -> None:
@@ -274,30 +291,9 @@ def check_campaign(client: VibesClient, list_id: str, acquisition_campaign_id: s
         )
 
 
-def _people(path: str, seen: Mapping[str, OptIn], state: OptInState) -> Iterator[pa.RecordBatch]:
+def _people(path: str, board: OptInBoard, state: OptInState) -> Iterator[pa.RecordBatch]:
     """The rows of those who stand so; `write_parquet` drops the columns that its schema lacks."""
-    import pyarrow as pa
-
     from airflow_sms_flow.storage import read_batches
 
     for batch in read_batches(path, batch_size=_BATCH):
-        phones: Any = batch.column("phone")
-        taken = [seen[phone].state is state for phone in phones.to_pylist()]
-        yield batch.filter(pa.array(taken, pa.bool_()))
-
-
-def _read_deadline(event: Any) -> datetime:
-    """The deadline that the trigger hands back. What is not our trigger's event is no success."""
-    from airflow.providers.common.compat.sdk import AirflowException
-
-    if isinstance(event, dict) and event.get("status") == "ready":
-        try:
-            deadline = datetime.fromisoformat(event["deadline"])
-        except (KeyError, TypeError, ValueError):
-            deadline = None
-        if deadline is not None and deadline.tzinfo is not None:
-            return deadline
-    raise AirflowException(
-        "The trigger fired an event that this sensor does not know: make sure that triggerer and workers run "
-        "the same version of airflow-sms-flow, and clear this task"
-    )
+        yield batch.filter(board.is_in(batch.column("phone"), state))

@@ -37,8 +37,9 @@ def real_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Worl
 @pytest.fixture
 def world(real_world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """The same in a hurry: a poll right after another does not wait a second for its share of the rate
-    limit, and a passing fault is met with two attempts."""
+    limit, a passing fault is met with two attempts, and the inbox is looked into at every look."""
     monkeypatch.setattr("airflow_sms_flow.rings.shared_rings", lambda *_: nullcontext())
     hasty = Backoff(attempts=2, first_wait_seconds=0.01)
-    monkeypatch.setattr("airflow_sms_flow.triggers._opt_in_watch._BACKOFF", hasty)
+    monkeypatch.setattr("airflow_sms_flow.waiting.looking._BACKOFF", hasty)
+    monkeypatch.setattr("airflow_sms_flow.triggers._shared._HEAR_EVERY_SECONDS", 0.0)
     return real_world

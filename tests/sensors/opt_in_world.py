@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +17,10 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow.sdk import DAG
 
 from airflow_sms_flow import storage
+from airflow_sms_flow.core.callbacks import dedupe_key
 from airflow_sms_flow.core.rules import AudienceRules
+from airflow_sms_flow.hooks.ledger import open_ledger
+from airflow_sms_flow.ledger import RawCallback
 from airflow_sms_flow.results import EXPIRE_DATE
 from airflow_sms_flow.sensors import VibesOptInSensor
 from airflow_sms_flow.triggers import VibesOptInTrigger
@@ -44,18 +48,24 @@ class World:
     caller: Caller
     folder: Path
     ahead: timedelta = timedelta()
+    #: By how much our clock is wrong; Vibes' is right.
+    skew: timedelta = timedelta()
     pushed: dict[str, Any] = field(default_factory=dict)
     events: list[dict[str, Any]] = field(default_factory=list)
     deferrals: list[Deferral] = field(default_factory=list)
+    #: What happens when everybody's clock is so many seconds ahead.
+    later: dict[float, Callable[[], object]] = field(default_factory=dict)
 
     # -- people and time -----------------------------------------------------------------------------------
 
     def now(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
+        return datetime.now(UTC) + self.ahead + self.skew
 
     def advance(self, seconds: float) -> None:
         self.ahead += timedelta(seconds=seconds)
         self.caller.advance(seconds)
+        for moment in [one for one in self.later if one <= self.ahead.total_seconds()]:
+            self.later.pop(moment)()
 
     def ask(self, **behaviours: str) -> str:
         """Vibes asks ann, bob, cyd or dee, who will behave so; the pending audience."""
@@ -78,10 +88,28 @@ class World:
         )
         return self.file(table, name)
 
+    def asked_long_ago(self, people: int) -> dict[str, str]:
+        """So many people who have another hour to answer, and their `expire_date`."""
+        expire_at = (self.now() + timedelta(hours=1)).isoformat()
+        return {f"+1202{5550100 + n}": expire_at for n in range(people)}
+
     def file(self, table: pa.Table, name: str) -> str:
         path = str(self.folder / f"{name}.parquet")
         storage.write_parquet(path, [table], metadata={storage.PREPARED_KEY: AudienceRules().to_json()})
         return path
+
+    # -- what Vibes calls back -----------------------------------------------------------------------------
+
+    def calls_back(self, phone: str, status: str, expire_at: str | None = None) -> None:
+        """Vibes tells of a question (PENDING) or an answer (CONFIRMED, REJECTED); it lies in the inbox."""
+        self.inbox([participation(phone, status, self.now(), expire_at)])
+
+    def inbox(self, bodies: Iterable[bytes]) -> None:
+        """Raw callbacks that nobody has heard yet."""
+        at = datetime.now(UTC)
+        rows = [RawCallback("acme", at, "192.0.2.1", {}, body, dedupe_key("acme", body)) for body in bodies]
+        with closing(open_ledger()) as ledger:
+            assert ledger.store_callbacks(rows) == len(rows)
 
     # -- the task ------------------------------------------------------------------------------------------
 
@@ -173,19 +201,43 @@ class World:
 class _Sensor(VibesOptInSensor):
     world: World
 
-    def now(self) -> datetime:
+    def now(self, ledger: object) -> datetime:
         return self.world.now()
 
 
 class _Trigger(VibesOptInTrigger):
     world: World
 
-    def now(self) -> datetime:
+    def now(self, ledger: object) -> datetime:
         return self.world.now()
 
     async def sleep(self, seconds: float) -> None:
         """Everybody's clock moves, the sandbox's too."""
         await asyncio.to_thread(self.world.advance, seconds)
+
+
+def participation(phone: str, status: str, at: datetime, expire_at: str | None = None) -> bytes:
+    """The vendor's callback, with its mislabelled type (facts B.3)."""
+    told: dict[str, Any] = {
+        "event_id": f"CB-{phone}-{status}-{at.isoformat()}",
+        "callback_type": "ack_participant_added",
+        "event_type": f"ack_participant_{'added' if status == 'PENDING' else 'changed'}",
+        "event_date": at.isoformat(timespec="seconds"),
+        "participant": {
+            "person": {"id": "111", "external_id": "42", "mobile_phone": {"mdn": phone}},
+            "acquisition_campaign": {"id": "C1", "url": "/companies/acme/campaigns/acquisition/NEWS1201"},
+            "participation_date": at.isoformat(timespec="seconds"),
+            "expire_date": expire_at,
+            "status": status,
+        },
+    }
+    return json.dumps(told).encode()
+
+
+def look(world: World, sensor: VibesOptInSensor) -> dict[str, int] | None:
+    """Wake the sensor as the trigger would, without a trigger."""
+    deadline = world.deferrals[-1].kwargs["deadline"]
+    return world.resume(sensor, {"status": "ready", "deadline": deadline, "open": 0})
 
 
 def counts(**people: int) -> dict[str, int]:
