@@ -26,6 +26,11 @@ RUN_BY = {
     'python -m airflow_sms_flow settle "once:welcome" --as not-sent': "tests/test_main.py",
     'python -m airflow_sms_flow history "+1 202 555 0132"': "tests/test_main.py",
     "python -m airflow_sms_flow clean": "tests/test_main.py",
+    "python -m airflow_sms_flow callbacks register --list 1201 --campaign NEWS1201": (
+        "tests/e2e/test_callbacks.py"
+    ),
+    "python -m airflow_sms_flow callbacks list": "tests/operators/test_register_callbacks.py",
+    'python -m airflow_sms_flow report "once:welcome" --every 1h': "tests/test_main.py",
     "python -m airflow_sms_flow.sandbox --port 8049": "tests/sandbox/test_sandbox_panel.py",
 }
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_sms_flow.core.delivery import DeliveryState
+from airflow_sms_flow.core.receipts import DeliveryReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +17,8 @@ class StepReport:
 
     rows = accepted + already + refused + skipped + in_doubt + failed. `accepted` is this try's, `already`
     that of earlier tries and of people for whom nothing was left to do; `attempted` counts this try's
-    requests and stands outside the sum.
+    requests and stands outside the sum. So does `delivery`, of a step that sends texts: what the ledger knew,
+    when the step ended, of all texts of the campaign key.
     """
 
     step: str
@@ -30,6 +32,7 @@ class StepReport:
     in_doubt: int = 0
     failed: int = 0
     attempted: int = 0
+    delivery: DeliveryReport | None = None
 
     def __post_init__(self) -> None:
         parts = self.accepted + self.already + self.in_doubt + self.failed
@@ -39,7 +42,7 @@ class StepReport:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON for an XCom: names and numbers only."""
-        return {
+        report = {
             "step": self.step,
             "campaign_key": self.campaign_key,
             "list_id": self.list_id,
@@ -52,6 +55,7 @@ class StepReport:
             "failed": self.failed,
             "attempted": self.attempted,
         }
+        return report if self.delivery is None else report | {"delivery": self.delivery.as_dict()}
 
     def lines(self) -> list[str]:
         """The report as a person reads it in a task log: short and aligned."""
@@ -60,7 +64,10 @@ class StepReport:
         counts += [(f"skipped: {reason}", n) for reason, n in sorted(self.skipped.items())]
         counts += [("in doubt", self.in_doubt), ("failed", self.failed), ("requests", self.attempted)]
         head = f"{self.step} on list {self.list_id}, campaign key {self.campaign_key!r}"
-        return [head, *(f"  {name:<28}{n:>10,}" for name, n in counts)]
+        lines = [head, *(f"  {name:<28}{n:>10,}" for name, n in counts)]
+        if self.delivery is not None and self.delivery.final:
+            lines += self.delivery.lines("so far: ")
+        return lines
 
 
 class Tally:
@@ -89,7 +96,15 @@ class Tally:
             case _:
                 self._plain["failed"] += 1
 
-    def report(self, step: str, campaign_key: str, list_id: str, *, attempted: int) -> StepReport:
+    def report(
+        self,
+        step: str,
+        campaign_key: str,
+        list_id: str,
+        *,
+        attempted: int,
+        delivery: DeliveryReport | None = None,
+    ) -> StepReport:
         """The sum of what was added."""
         return StepReport(
             step,
@@ -103,4 +118,5 @@ class Tally:
             self._plain["in_doubt"],
             self._plain["failed"],
             attempted,
+            delivery,
         )

@@ -263,12 +263,18 @@ class FlowStepOperator(SmsFlowOperator):
             picked = picked_batches(outcomes(None), pick, with_expire_date=name == "pending")
             self._write_audience(context, name, path, picked)
         campaign = plan.campaign
+        texts = self.step_name is StepName.SEND
         return tally.report(
-            campaign.step, campaign.campaign_key, campaign.list_id, attempted=result.attempted
+            campaign.step,
+            campaign.campaign_key,
+            campaign.list_id,
+            attempted=result.attempted,
+            delivery=ledger.delivery_report(campaign) if texts else None,
         )
 
     def _skip_everybody(self, context: Context, path: str, reason: str) -> dict[str, Any]:
         """Nobody was reached: say so for everybody, and hand empty audiences on."""
+        from airflow_sms_flow.core.receipts import DeliveryReport
         from airflow_sms_flow.core.report import Tally
         from airflow_sms_flow.results import RESULTS_SCHEMA, skipped_batches
         from airflow_sms_flow.storage import PREPARED_KEY, read_batches, read_metadata
@@ -281,7 +287,8 @@ class FlowStepOperator(SmsFlowOperator):
         for name in self.audiences:
             self._write_audience(context, name, path, ())
         key = self.campaign_key if self.campaign_key is not None else self.default_campaign_key(context)
-        report = tally.report(self.step_name, key, self._list_id(), attempted=0)
+        delivery = DeliveryReport() if self.step_name is StepName.SEND else None
+        report = tally.report(self.step_name, key, self._list_id(), attempted=0, delivery=delivery)
         for line in report.lines():
             self.log.info(line)
         return report.as_dict()

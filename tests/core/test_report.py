@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_sms_flow.core.delivery import DeliveryState
+from airflow_sms_flow.core.receipts import DeliveryReport
 from airflow_sms_flow.core.report import StepReport, Tally
 
 reasons = st.sampled_from([None, "not_subscribed", "bad_number", "recently_sent", "pending"])
@@ -66,6 +67,17 @@ def test_a_report_that_loses_people_cannot_be_made() -> None:
     """A mistake of ours must not reach a reader as a number."""
     with pytest.raises(AssertionError, match="2 of 3 rows"):
         StepReport("send", "summer", "1201", rows=3, accepted=1, refused={"bad_number": 1})
+
+
+def test_what_became_of_the_texts_stands_outside_the_sum() -> None:
+    """Of a step that sends any; the log mentions it once something is known."""
+    known = DeliveryReport(sent=9, delivered=6, on_handset=4, bounced_soft=2, bounced_hard=1)
+    for delivery, lines in ((DeliveryReport(sent=1, unknown=1), 0), (known, 6)):
+        report = Tally().report("send", "summer", "1201", attempted=0, delivery=delivery)
+        assert report.as_dict()["delivery"] == delivery.as_dict()
+        assert sum("so far" in line for line in report.lines()) == lines
+    assert "  so far: delivered                    6    66.7%" in report.lines()
+    assert "delivery" not in StepReport("subscribe", "summer", "1201").as_dict()
 
 
 def test_the_lines_are_short_and_aligned() -> None:

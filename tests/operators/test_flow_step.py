@@ -31,7 +31,7 @@ def test_everything_an_author_may_want_to_fill_is_a_template_field(step: Any) ->
     """From params, ds or XCom."""
     common = {"audience", "list_id", "campaign_key", "on_backfill", "dry_run", "vibes_conn_id"}
     own = {
-        SendSmsMessageOperator: {"message", "event_type", "membership", "on_in_doubt"},
+        SendSmsMessageOperator: {"message", "event_type", "membership", "extract", "on_in_doubt"},
         SubscribeToVibesListOperator: {"acquisition_campaign_id", "opted_out"},
         UnsubscribeFromVibesListOperator: {"phone_fields", "default_region", "country_field"},
     }
