@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -92,15 +94,33 @@ def _identity(path: Path | None) -> tuple[int, int] | None:
 
 
 def _create_private_file(path: Path) -> None:
-    """0600 in a 0700 folder: the ledger holds phone numbers. SQLite's side files copy these rights."""
+    """0600 in a 0700 folder: the ledger holds phone numbers. SQLite's side files copy these rights.
+
+    A file that is there is not opened: to close it again would drop every lock that this process has on it
+    (POSIX), and the next process to leave the ledger would delete the log that we are writing to. So a new
+    one is made under another name, and linked to its own.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        if not path.exists():
+            _link_empty_file(path)
+        if not (path.is_file() and os.access(path, os.R_OK | os.W_OK)):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise ConfigError(
             f"the ledger {path} cannot be opened ({error.strerror}): make its folder writable for the "
             f"user that runs tasks, or name a PostgreSQL connection in [sms_flow] ledger_conn_id"
         ) from None
+
+
+def _link_empty_file(path: Path) -> None:
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".ledger_")  # 0600
+    os.close(descriptor)
+    try:
+        with suppress(FileExistsError):  # somebody else was quicker
+            os.link(name, path)
+    finally:
+        os.unlink(name)
 
 
 @contextmanager

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -139,6 +142,39 @@ def test_a_commit_on_sqlite_survives_a_power_cut(sqlite_address: str) -> None:
         }
     engine.dispose()
     assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+
+
+def test_opening_the_ledger_twice_in_one_process_harms_no_other(
+    sqlite_ledger: Ledger, sqlite_address: str
+) -> None:
+    """To open and close the file by other means than SQLite would drop this process's locks on it, unseen: the
+    next process to leave would take the write-ahead log away from under us, and the ledger would be ruined.
+    """
+    sqlite_ledger.dispatch_id(CAMPAIGN)
+    with closing(Ledger.open(sqlite_address)):
+        pass
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(_open_and_close, (sqlite_address,))
+    path = Path(str(make_url(sqlite_address).database))
+    assert path.with_name(f"{path.name}-wal").exists(), "the log that we write to was deleted"
+    for number in range(50):
+        sqlite_ledger.dispatch_id(replace(CAMPAIGN, campaign_key=f"key {number}"))
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert connection.execute("SELECT count(*) FROM sms_flow_dispatches").fetchone() == (51,)
+
+
+def _open_and_close(address: str) -> bool:
+    Ledger.open(address).close()
+    return True
+
+
+def test_a_ledger_that_may_not_be_written_is_told_with_its_remedy(tmp_path: Path) -> None:
+    """Found at the opening, not at the first claim."""
+    path = tmp_path / "ledger.db"
+    path.mkdir()
+    with pytest.raises(ConfigError, match=r"ledger\.db.*\[sms_flow\] ledger_conn_id"):
+        Ledger.open(f"sqlite:///{path}")
 
 
 def test_a_folder_that_cannot_be_made_is_told_with_its_remedy(tmp_path: Path) -> None:
