@@ -6,7 +6,7 @@ of the rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from airflow_sms_flow.core.errors import InvalidInput
+from airflow_sms_flow.core.filters import NumberLists, denied, filtered, held_out, not_allowed
 from airflow_sms_flow.core.phone import check_region, country_to_region, normalise_phones
 from airflow_sms_flow.core.rules import (
     DEFAULT_COUNTRY_FIELD,
@@ -40,6 +41,7 @@ __all__ = [
 #: `phone` is the work phone as somebody typed it, ours is the number that gets the text.
 OWN_COLUMNS = ("phone", "reason")
 
+_NO_LISTS = NumberLists()
 _YES, _NO = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no"})
 
 
@@ -57,7 +59,7 @@ class Prepared:
     funnel: Funnel
 
 
-def prepare(leads: pd.DataFrame, rules: AudienceRules) -> Prepared:
+def prepare(leads: pd.DataFrame, rules: AudienceRules, lists: NumberLists = _NO_LISTS) -> Prepared:
     """Split leads into those to be texted and those who are not, with the reason.
 
     `leads` needs an `id` column of whole numbers and the columns that `rules` names; all others travel
@@ -67,9 +69,11 @@ def prepare(leads: pd.DataFrame, rules: AudienceRules) -> Prepared:
     Missing is null, or text that is empty or white space; "N/A" and "none" are values.
     Raises `InvalidInput` for a missing column, ids that are not whole numbers, and a suppress column with
     text other than true, false, 1, 0, yes, no (in any case): an odd value is never taken for a "no".
+    Also for a condition that does not fit its column, and for more people than `rules.max_recipients`.
+    `lists` are the numbers of the files that `rules` names.
     """
     leads = leads.reset_index(drop=True)
-    verdicts = judge(leads, rules)
+    verdicts = judge(leads, rules, lists)
     whole = leads.rename(columns={name: renamed(name, leads.columns) for name in leads.columns})
     whole = whole.assign(phone=verdicts["phone"], reason=verdicts["reason"])
     whole = whole.iloc[_in_order(leads, verdicts)]
@@ -77,30 +81,44 @@ def prepare(leads: pd.DataFrame, rules: AudienceRules) -> Prepared:
     audience = whole[kept].drop(columns="reason").reset_index(drop=True)
     rejected = whole[~kept].reset_index(drop=True)
     counts = {str(reason): int(count) for reason, count in rejected["reason"].value_counts().items()}
-    return Prepared(audience, rejected, Funnel(len(leads), len(audience), counts))
+    funnel = Funnel(len(leads), len(audience), counts)
+    rules.check_size(funnel)
+    return Prepared(audience, rejected, funnel)
 
 
-def judge(leads: pd.DataFrame, rules: AudienceRules) -> pd.DataFrame:
+def judge(leads: pd.DataFrame, rules: AudienceRules, lists: NumberLists = _NO_LISTS) -> pd.DataFrame:
     """The columns `id` (int64), `phone` and `reason` (text, missing for those who are kept).
 
     Row for row as in `leads`, with a fresh index 0, 1, 2 …
     """
     _check_columns(leads, rules)
     check_region("default_region", rules.default_region)
+    lists.check(rules)
     leads = leads.reset_index(drop=True)
     ids = _ids(leads)
     numbers = _numbers(leads, rules)
-    phone = pd.concat(numbers, axis=1).bfill(axis=1).iloc[:, 0].astype("string")
+    phone = _first_of(numbers)
     suppressed = _suppressed(leads, ids, rules)
     blank = np.logical_and.reduce([_is_blank(leads[name]) for name in rules.phone_fields])
     never = np.zeros(len(leads), dtype=bool)
     taboo = pd.concat([column[suppressed] for column in numbers]).dropna().unique()
     shared = phone.isin(taboo).to_numpy() if rules.suppress_scope == "number" else never
-    tests = [suppressed, blank, phone.isna().to_numpy(), shared]
-    reason = pd.Series(np.select(tests, REASONS[:4], default=""), dtype=object)
+    tests = {
+        "filtered": filtered(leads, rules.where),
+        "suppressed": suppressed,
+        "no_phone": blank,
+        "invalid_phone": phone.isna().to_numpy(),
+        "suppressed_number": shared,
+        "denied": denied(phone, lists),
+        "not_allowed": not_allowed(phone, lists),
+    }
+    reason = pd.Series(np.select(list(tests.values()), list(tests), default=""), dtype=object)
     verdicts = pd.DataFrame({"id": ids, "phone": phone, "reason": reason})
     open_rows = verdicts.index[verdicts["reason"] == ""]
     verdicts.loc[_losers(leads, verdicts.loc[open_rows], rules), "reason"] = "duplicate"
+    if rules.holdout:
+        chosen = held_out(ids, rules.holdout, rules.holdout_name)
+        verdicts.loc[chosen & (verdicts["reason"] == "").to_numpy(), "reason"] = "holdout"
     verdicts["reason"] = verdicts["reason"].replace("", None).astype("string")
     return verdicts
 
@@ -110,7 +128,7 @@ def first_valid_phones(leads: pd.DataFrame, rules: AudienceRules) -> list[str | 
     one. For the step that spares nobody. Raises `InvalidInput` for a missing column."""
     check_region("default_region", rules.default_region)
     _check_columns(leads, rules)
-    phones = pd.concat(_numbers(leads.reset_index(drop=True), rules), axis=1).bfill(axis=1).iloc[:, 0]
+    phones = _first_of(_numbers(leads.reset_index(drop=True), rules))
     return [None if pd.isna(phone) else str(phone) for phone in phones]
 
 
@@ -142,6 +160,7 @@ def _check_columns(leads: pd.DataFrame, rules: AudienceRules) -> None:
         wanted.append(("country_field", str(rules.country_field)))
     if rules.keep_column is not None:
         wanted.append(("keep", rules.keep_column))
+    wanted += [("where", condition.column) for condition in rules.where]
     columns = [str(name) for name in leads.columns]
     for rule, name in wanted:
         if name not in columns:
@@ -171,6 +190,14 @@ def _numbers(leads: pd.DataFrame, rules: AudienceRules) -> list[pd.Series[Any]]:
         region = countries.map(known).astype(object)
         region = region.where(region.notna(), rules.default_region)
     return [normalise_phones(leads[name].astype(object), region) for name in rules.phone_fields]
+
+
+def _first_of(numbers: Sequence[pd.Series[Any]]) -> pd.Series[Any]:
+    """The first number of each row. (`bfill(axis=1)` says the same, but goes row by row.)"""
+    first, *others = numbers
+    for other in others:
+        first = first.fillna(other)
+    return first
 
 
 def _suppressed(leads: pd.DataFrame, ids: pd.Series[Any], rules: AudienceRules) -> np.ndarray[Any, Any]:

@@ -49,6 +49,16 @@ class PhoneSet:
         at = int(np.searchsorted(self.numbers, number))
         return at < len(self.numbers) and int(self.numbers[at]) == number
 
+    def has_each(self, phones: pa.Array[Any]) -> npt.NDArray[np.bool_]:
+        """Of texts, row for row, whether they are in the set; a missing one is not."""
+        texts: Any = phones
+        good = pc.fill_null(pc.match_substring_regex(texts, f"^{_E164}$"), False).to_numpy(
+            zero_copy_only=False
+        )
+        found = np.zeros(len(phones), dtype=bool)
+        found[good] = np.isin(as_numbers(phones), self.numbers)
+        return found
+
     def minus(self, other: PhoneSet) -> PhoneSet:
         """Those that are not in `other`."""
         return PhoneSet(np.setdiff1d(self.numbers, other.numbers, assume_unique=True))

@@ -7,16 +7,43 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from airflow_sms_flow.core.conditions import Condition
 from airflow_sms_flow.core.errors import BugError, InvalidInput
+from airflow_sms_flow.core.values import read_limit, read_share
 
 #: Why a lead is no part of the audience, in the order in which the reasons are tried.
-REASONS = ("suppressed", "no_phone", "invalid_phone", "suppressed_number", "duplicate")
+#:
+#: `filtered` comes first, so that all others speak of the people who were meant; a suppressed lead's numbers
+#: stay suppressed although that lead is filtered. `holdout` comes last: it looks at the one lead that would
+#: have got the text, so that nobody who is held out gets it through a second lead with the same number.
+REASONS = (
+    "filtered",
+    "suppressed",
+    "no_phone",
+    "invalid_phone",
+    "suppressed_number",
+    "denied",
+    "not_allowed",
+    "duplicate",
+    "holdout",
+)
 
 LOWEST_ID, NEWEST_UPDATED = "lowest_id", "newest_updated"
 #: Marketo's date of the last change, which `keep="newest_updated"` compares.
 UPDATED_AT = "updatedAt"
 #: The only column that may be missing although a rule names it: it is a default, and not everybody has it.
 DEFAULT_COUNTRY_FIELD = "country"
+
+
+@dataclass(frozen=True, slots=True)
+class NumberFile:
+    """A file of phone numbers: one a line, or a column of a CSV or Parquet file.
+
+    `column` may be None where the file has one column only, or one called `phone`.
+    """
+
+    path: str
+    column: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +59,11 @@ class AudienceRules:
     "lead" keeps out the lead alone, as Marketo itself does.
     `keep`: who wins among leads with one number: "lowest_id", "newest_updated" (the latest `updatedAt`), or
     any column, where the *highest* value wins (numbers before text, a missing value last). Ties: lowest id.
+    `where`: conditions that a lead must all meet.
+    `allow_list`, `deny_list`: files of numbers; only those of the first, none of the second.
+    `holdout`: the share of the audience, from 0 to less than 1, that is kept back for comparison, chosen by a
+    hash of the lead's id and `holdout_name`.
+    `max_recipients`: more than these are a mistake, so that there is no audience at all.
 
     Raises `InvalidInput` for what can never work. Whether `default_region` exists is checked here, too.
     """
@@ -42,6 +74,12 @@ class AudienceRules:
     suppress: tuple[str, ...] = ("blackListed", "marketingSuspended")
     suppress_scope: str = "number"
     keep: str = LOWEST_ID
+    where: tuple[Condition, ...] = ()
+    allow_list: NumberFile | None = None
+    deny_list: NumberFile | None = None
+    holdout: float = 0.0
+    holdout_name: str = ""
+    max_recipients: int | None = None
 
     def __post_init__(self) -> None:
         _check_names("phone_fields", self.phone_fields)
@@ -58,6 +96,20 @@ class AudienceRules:
         if self.suppress_scope not in ("number", "lead"):
             raise InvalidInput("suppress_scope", self.suppress_scope, 'give "number" or "lead"')
         _check_name("keep", self.keep)
+        read_share("holdout", self.holdout)
+        if not isinstance(self.holdout_name, str):
+            raise InvalidInput("holdout_name", self.holdout_name, "give a name as text, or leave it out")
+        read_limit("max_recipients", self.max_recipients)
+
+    def check_size(self, funnel: Funnel) -> None:
+        """Raise `InvalidInput` where more people are left than allowed; nothing may be handed on then."""
+        if self.max_recipients is not None and funnel.kept > self.max_recipients:
+            remedy = (
+                f"the audience has {funnel.kept:,} people (of {funnel.extracted:,} extracted) and you "
+                f"allowed {self.max_recipients:,}, so nobody is texted; look at the list and its filters, or "
+                "allow more"
+            )
+            raise InvalidInput("max_recipients", self.max_recipients, remedy)
 
     @property
     def keep_column(self) -> str | None:

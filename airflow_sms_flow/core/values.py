@@ -40,3 +40,30 @@ def read_ids(field: str, value: object, remedy: str) -> tuple[str, ...]:
     if not isinstance(several, list | tuple | set | frozenset):
         several = [several]
     return tuple(dict.fromkeys(read_id(field, one, remedy) for one in several))
+
+
+def read_share(field: str, value: object) -> float:
+    """A share from 0 to less than 1, also as text; none ("", "None") is 0."""
+    remedy = "give a share below 1, such as 0.1 for ten per cent"
+    if value is None or (isinstance(value, str) and value.strip() in ("", "None")):
+        return 0.0
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise InvalidInput(field, value, remedy)
+    try:
+        share = float(value)
+    except ValueError:
+        raise InvalidInput(field, value, remedy) from None
+    if not 0 <= share < 1:
+        raise InvalidInput(field, value, remedy)
+    return share
+
+
+def read_limit(field: str, value: object) -> int | None:
+    """A whole number from 1 on, also as text; none ("", "None") is None: no limit."""
+    if value is None or (isinstance(value, str) and value.strip() in ("", "None")):
+        return None
+    if isinstance(value, str) and value.strip().isdecimal():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidInput(field, value, "give a whole number from 1 on, such as 50000, or None for no limit")
+    return value

@@ -1,6 +1,8 @@
 """The operators, as DAG authors import them."""
 
 from airflow_sms_flow.operators.extract import ExtractSmartListOperator
+from airflow_sms_flow.operators.extract_file import ExtractFileOperator
+from airflow_sms_flow.operators.extract_query import ExtractQueryOperator
 from airflow_sms_flow.operators.new_people import (
     NewBouncesOperator,
     NewRepliesOperator,
@@ -16,6 +18,8 @@ from airflow_sms_flow.operators.sync_deliveries import SyncDeliveriesOperator
 from airflow_sms_flow.operators.unsubscribe import UnsubscribeFromVibesListOperator
 
 __all__ = [
+    "ExtractFileOperator",
+    "ExtractQueryOperator",
     "ExtractSmartListOperator",
     "NewBouncesOperator",
     "NewRepliesOperator",

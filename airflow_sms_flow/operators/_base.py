@@ -52,6 +52,8 @@ def is_literal(value: object) -> bool:
         return "{{" not in value and "{%" not in value
     if isinstance(value, tuple | list):
         return all(is_literal(one) for one in value)
+    if isinstance(value, dict):
+        return all(is_literal(one) for pair in value.items() for one in pair)
     return value is None or isinstance(value, int | float)
 
 

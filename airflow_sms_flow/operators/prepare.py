@@ -3,27 +3,45 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_sms_flow.core.conditions import read_conditions
 from airflow_sms_flow.core.errors import InvalidInput
-from airflow_sms_flow.core.rules import AudienceRules
+from airflow_sms_flow.core.rules import AudienceRules, NumberFile
+from airflow_sms_flow.core.values import read_limit, read_share
 from airflow_sms_flow.operators._base import SmsFlowOperator, is_literal
 
 if TYPE_CHECKING:
     import pandas as pd
     from airflow.sdk import Context
 
+    from airflow_sms_flow.core.filters import NumberLists
+    from airflow_sms_flow.core.phone_set import PhoneSet
     from airflow_sms_flow.storage import AudienceRef
 
-_RULES = ("phone_fields", "default_region", "country_field", "suppress", "suppress_scope", "keep")
+_RULES = (
+    "phone_fields",
+    "default_region",
+    "country_field",
+    "suppress",
+    "suppress_scope",
+    "keep",
+    "where",
+    "allow_list",
+    "deny_list",
+    "holdout",
+    "holdout_name",
+    "max_recipients",
+)
 
 
 class PrepareAudienceOperator(SmsFlowOperator):
     """Write `audience.parquet` and `rejected.parquet`; returns the audience's reference, with the funnel.
 
     The XCom key `rejected` holds the reference of those who are not texted, each with a `reason`:
-    `suppressed`, `no_phone`, `invalid_phone`, `suppressed_number` or `duplicate`, tried in this order.
+    `filtered`, `suppressed`, `no_phone`, `invalid_phone`, `suppressed_number`, `denied`, `not_allowed`,
+    `duplicate` or `holdout`, tried in this order.
     `phone` is the E.164 number in both files; a column `phone` of Marketo's own is `phone_raw` there.
 
     :param audience: the extraction's output, the reference that it pushed, or the path of a Parquet file.
@@ -34,6 +52,19 @@ class PrepareAudienceOperator(SmsFlowOperator):
     :param suppress_scope: "number" keeps a suppressed lead's numbers out for everybody, "lead" does not.
     :param keep: who wins among leads with one number: "lowest_id", "newest_updated", or a column, in which
         the highest value wins.
+    :param where: conditions that a lead must all meet: `[("country", "in", ["US", "CA"]), ("score", ">=",
+        50)]`, or the same as JSON. Operators: =, !=, <, <=, >, >=, in, not in, contains, is missing, is not
+        missing. A missing value meets none but "is missing". A column of text is ordered against a number
+        only where all its cells are numbers.
+    :param allow_list: a file of phone numbers; nobody else is texted. One number a line, or a CSV or Parquet
+        file with one column or a column `phone`; another one is named so: `{"path": ..., "column": ...}`.
+        Numbers without a country code belong to `default_region`. A task's output will do, too.
+    :param deny_list: such a file of numbers that are never texted. An entry that is no valid number in
+        `default_region` and does not begin with + is an error: it might be somebody's in another country.
+        Either list must be there once it is named: an empty Param or a task without output is an error.
+    :param holdout: the share of the audience to keep back for comparison, such as 0.1. Always the same leads.
+    :param holdout_name: campaigns with one name hold out the same leads, other names others.
+    :param max_recipients: where more people than these would be left, the task fails and hands nothing on.
 
     An empty audience is a success. A missing column or an impossible rule fails the task without retries.
     """
@@ -51,6 +82,12 @@ class PrepareAudienceOperator(SmsFlowOperator):
         suppress: Sequence[str] | str = ("blackListed", "marketingSuspended"),
         suppress_scope: str = "number",
         keep: str = "lowest_id",
+        where: Sequence[Sequence[Any]] | str | None = None,
+        allow_list: Any = None,
+        deny_list: Any = None,
+        holdout: float | str = 0.0,
+        holdout_name: str = "",
+        max_recipients: int | str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -61,12 +98,22 @@ class PrepareAudienceOperator(SmsFlowOperator):
         self.suppress = suppress
         self.suppress_scope = suppress_scope
         self.keep = keep
-        if all(is_literal(getattr(self, name)) for name in _RULES):
-            self._rules()
+        self.where = where
+        self.allow_list = allow_list
+        self.deny_list = deny_list
+        self.holdout = holdout
+        self.holdout_name = holdout_name
+        self.max_recipients = max_recipients
+        self._lists_named = [rule for rule in ("allow_list", "deny_list") if getattr(self, rule) is not None]
+        # What is rendered later is checked then.
+        self._rules(lambda name: is_literal(getattr(self, name)))
 
     def run(self, context: Context) -> AudienceRef:
         """Read, decide, write both files, push."""
         rules = self._rules()
+        for rule in self._lists_named:
+            if getattr(self, rule) is None:  # a task that pushed nothing, or an empty Param
+                raise InvalidInput(rule, None, "names a list that is not there, so nobody is texted")
         from airflow_sms_flow.core.audience import prepare, renamed_display_names
         from airflow_sms_flow.settings import refuse_local_parts_on_other_machines
         from airflow_sms_flow.storage import (
@@ -85,7 +132,7 @@ class PrepareAudienceOperator(SmsFlowOperator):
         if PREPARED_KEY in metadata:
             raise InvalidInput("audience", path, "is prepared already; give the output of the extraction")
         leads = _read_frame(path)
-        prepared = prepare(leads, rules)
+        prepared = prepare(leads, rules, self._lists(rules))
         names = renamed_display_names(display_names(metadata), leads.columns)
         labels = {DISPLAY_NAMES_KEY: json.dumps(names, sort_keys=True)}
         audience, rejected = (f"{self.folder(context)}/{name}.parquet" for name in ("audience", "rejected"))
@@ -101,22 +148,78 @@ class PrepareAudienceOperator(SmsFlowOperator):
         context["ti"].xcom_push(key="rejected", value=reference(rejected, len(prepared.rejected)))
         return reference(audience, prepared.funnel.kept, prepared.funnel.to_dict())
 
-    def _rules(self) -> AudienceRules:
-        return AudienceRules(
-            phone_fields=_names(self.phone_fields),
-            default_region=self.default_region,
-            country_field=self.country_field,
-            suppress=_names(self.suppress),
-            suppress_scope=self.suppress_scope,
-            keep=self.keep,
+    def _rules(self, known: Callable[[str], bool] = lambda name: True) -> AudienceRules:
+        """The rules that are known, checked."""
+        given = {
+            name: _READ.get(name, _as_it_is)(name, getattr(self, name)) for name in _RULES if known(name)
+        }
+        return AudienceRules(**given)
+
+    def _lists(self, rules: AudienceRules) -> NumberLists:
+        """The numbers of the files that the rules name."""
+        from airflow_sms_flow.core.filters import NumberLists
+
+        return NumberLists(
+            allow=self._numbers("allow_list", rules.allow_list, rules.default_region),
+            deny=self._numbers("deny_list", rules.deny_list, rules.default_region),
         )
 
+    def _numbers(self, rule: str, file: NumberFile | None, region: str) -> PhoneSet | None:
+        if file is None:
+            return None
+        from airflow_sms_flow.sources.number_files import read_numbers
 
-def _names(value: Any) -> Any:
+        read = read_numbers(file, region, rule)
+        if rule == "deny_list":
+            read.refuse_unclear(file, region, rule)
+        self.log.info("%s: %s numbers", rule, f"{len(read.phones):,}")
+        if read.invalid + read.unclear:
+            self.log.warning("%s: %s entries are no valid number", rule, f"{read.invalid + read.unclear:,}")
+        return read.phones
+
+
+def _as_it_is(rule: str, value: Any) -> Any:
+    return value
+
+
+def _text(rule: str, value: Any) -> Any:
+    return "" if value in (None, "None") else value
+
+
+def _names(rule: str, value: Any) -> Any:
     """Columns as a tuple: a list, or one text with commas between, as a form gives it."""
     if isinstance(value, str):
         return tuple(name.strip() for name in value.split(",") if name.strip())
     return tuple(value) if isinstance(value, list) else value
+
+
+def _number_file(rule: str, value: Any) -> NumberFile | None:
+    """A path, a reference that a task pushed, or a mapping that names the column, too."""
+    column = None
+    if isinstance(value, Mapping):
+        value, column = value.get("path"), value.get("column")
+    elif value is None:
+        return None
+    # An empty text is no "no list": who left the field empty might have meant a list that keeps people out.
+    named = isinstance(value, str) and value.strip() not in ("", "None")
+    if not named or not isinstance(column, str | None):
+        remedy = (
+            'give the path of a file of numbers, or {"path": ..., "column": ...}; for no list leave it out'
+        )
+        raise InvalidInput(rule, type(value).__name__, remedy)
+    return NumberFile(value.strip(), column or None)
+
+
+_READ: Mapping[str, Callable[[str, Any], Any]] = {
+    "phone_fields": _names,
+    "suppress": _names,
+    "where": lambda rule, value: read_conditions(value),
+    "allow_list": _number_file,
+    "deny_list": _number_file,
+    "holdout": read_share,
+    "holdout_name": _text,
+    "max_recipients": read_limit,
+}
 
 
 def _read_frame(path: str) -> pd.DataFrame:

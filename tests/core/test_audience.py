@@ -10,8 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_sms_flow.core.audience import judge, prepare, renamed_display_names
+from airflow_sms_flow.core.conditions import Condition, read_conditions
 from airflow_sms_flow.core.errors import InvalidInput
-from airflow_sms_flow.core.rules import AudienceRules
+from airflow_sms_flow.core.filters import NumberLists, held_out
+from airflow_sms_flow.core.phone_set import PhoneSet
+from airflow_sms_flow.core.rules import AudienceRules, NumberFile
 
 PLAIN = AudienceRules(suppress=("blackListed",))
 BOTH = AudienceRules(phone_fields=("mobilePhone", "phone"), suppress=("blackListed",))
@@ -144,6 +147,7 @@ def test_one_lead_in_several_rows_gets_one_text_and_a_yes_in_any_row_counts() ->
         (AudienceRules(suppress=(), country_field="land"), "country_field", "land"),
         (AudienceRules(suppress=(), keep="score"), "keep", "score"),
         (AudienceRules(suppress=(), keep="newest_updated"), "keep", "updatedAt"),
+        (AudienceRules(suppress=(), where=read_conditions([("contry", "=", "US")])), "where", "contry"),
     ],
 )
 def test_a_column_that_a_rule_names_must_be_there(rules: AudienceRules, field: str, value: str) -> None:
@@ -187,6 +191,69 @@ def test_columns_keep_their_arrow_types() -> None:
     assert prepared.rejected["reason"].tolist() == ["suppressed"]
 
 
+RULES = AudienceRules(
+    phone_fields=("mobilePhone",),
+    suppress=("blackListed",),
+    where=read_conditions([("country", "=", "US")]),
+    allow_list=NumberFile("allow.txt"),
+    deny_list=NumberFile("deny.txt"),
+)
+LISTS = NumberLists(
+    allow=PhoneSet.of(["+12025550132", "+12025550133"]), deny=PhoneSet.of(["+12025550133", "+12025550134"])
+)
+
+
+def test_the_further_rules_have_reasons_of_their_own() -> None:
+    """Filtered before all, so that the rest speaks of those who were meant; denied before not allowed."""
+    frame = leads(
+        {"country": "CA", "blackListed": True, "mobilePhone": "202-555-0139"},
+        {"country": "US"},
+        {"country": "US", "mobilePhone": "202-555-0134"},
+        {"country": "US", "mobilePhone": "202-555-0133"},
+        {"country": "US", "mobilePhone": "202-555-0135"},
+        {"country": "US", "mobilePhone": "202-555-0132"},
+    )
+    verdicts = judge(frame, RULES, LISTS)
+    assert verdicts["reason"].fillna("").tolist() == [
+        "filtered", "no_phone", "denied", "denied", "not_allowed", "",
+    ]  # fmt: skip
+
+
+def test_a_suppressed_leads_number_stays_suppressed_when_a_filter_drops_that_lead() -> None:
+    """A filter says who is meant, and never that a blocklisted person may be texted."""
+    frame = leads(
+        {"country": "CA", "blackListed": True, "mobilePhone": "202-555-0132"},
+        {"country": "US", "mobilePhone": "202-555-0132"},
+    )
+    rules = AudienceRules(suppress=("blackListed",), where=RULES.where)
+    assert reasons(frame, rules) == {1: "filtered", 2: "suppressed_number"}
+
+
+def test_whoever_is_filtered_out_takes_nobodys_place() -> None:
+    """The lowest id wins among those who are meant."""
+    frame = leads(
+        {"country": "CA", "mobilePhone": "202-555-0132"}, {"country": "US", "mobilePhone": "202-555-0132"}
+    )
+    rules = AudienceRules(suppress=("blackListed",), where=RULES.where)
+    assert reasons(frame, rules) == {1: "filtered", 2: None}
+
+
+def test_nobody_who_is_held_out_gets_the_text_through_a_second_lead() -> None:
+    """The holdout looks at the winner of each number; its other leads stay duplicates."""
+    rules = AudienceRules(suppress=(), holdout=0.5)
+    (first, *_) = [number for number in range(1, 50) if held_out([number], 0.5, "")[0]]
+    frame = leads({"id": first, "mobilePhone": "202-555-0132"}, {"id": 99, "mobilePhone": "202-555-0132"})
+    assert reasons(frame, rules) == {first: "holdout", 99: "duplicate"}
+
+
+def test_too_many_people_stop_the_preparation() -> None:
+    """The cap stops, it never cuts; whom the rules drop do not count."""
+    frame = leads(*({"mobilePhone": f"202-555-01{number}"} for number in range(10, 15)), {})
+    assert prepare(frame, AudienceRules(suppress=(), max_recipients=5)).funnel.kept == 5
+    with pytest.raises(InvalidInput, match=r"has 5 people \(of 6 extracted\) and you allowed 4"):
+        prepare(frame, AudienceRules(suppress=(), max_recipients=4))
+
+
 PHONES = st.sampled_from(
     [None, "", " ", "N/A", "555", *(f"202-555-01{n:02}" for n in range(6)), "+1 202 555 0101"]
 )
@@ -206,24 +273,53 @@ ROWS = st.lists(
 
 
 @settings(deadline=None, max_examples=120)
-@given(ROWS, st.sampled_from(["lowest_id", "score"]), st.sampled_from(["number", "lead"]), st.randoms())
+@given(
+    ROWS,
+    st.sampled_from(["lowest_id", "score"]),
+    st.sampled_from(["number", "lead"]),
+    st.sampled_from([(), read_conditions([("country", "=", "US")]), read_conditions([("score", "!=", "9")])]),
+    st.sampled_from([0.0, 0.4]),
+    st.sets(st.sampled_from([f"+1202555010{n}" for n in range(6)])),
+    st.randoms(),
+)
 def test_the_funnel_adds_up_and_the_order_of_rows_changes_nothing(
-    rows: list[dict[str, Any]], keep: str, scope: str, random: Any
+    rows: list[dict[str, Any]],
+    keep: str,
+    scope: str,
+    where: tuple[Condition, ...],
+    holdout: float,
+    denied: set[str],
+    random: Any,
 ) -> None:
     """Random leads: all accounted for, each number once, no suppressed lead or number, one result."""
     rules = AudienceRules(
-        ("mobilePhone", "phone"), suppress=("blackListed",), suppress_scope=scope, keep=keep
+        ("mobilePhone", "phone"),
+        suppress=("blackListed",),
+        suppress_scope=scope,
+        keep=keep,
+        where=where,
+        deny_list=NumberFile("deny.txt"),
+        holdout=holdout,
     )
+    lists = NumberLists(deny=PhoneSet.of(denied))
     columns = ["id", "mobilePhone", "phone", "country", "blackListed", "score"]
     frame = pd.DataFrame(rows, columns=columns, dtype=object).astype({"id": "int64"})
-    prepared = prepare(frame, rules)
+    prepared = prepare(frame, rules, lists)
     assert prepared.funnel.extracted == len(rows) == len(prepared.audience) + len(prepared.rejected)
     assert not prepared.audience["phone"].isna().any()
     assert not prepared.audience["phone"].duplicated().any()
     assert not prepared.audience["id"].duplicated().any()
     flagged = {row["id"] for row in rows if row["blackListed"] in ("true", True, 1)}
     assert not flagged & set(prepared.audience["id"])
+    if scope == "number":
+        flagged_numbers = prepare(
+            frame.assign(blackListed=None)[frame["id"].isin(flagged)],
+            AudienceRules(("mobilePhone", "phone"), suppress=("blackListed",)),
+        ).audience["phone"]
+        assert not set(flagged_numbers) & set(prepared.audience["phone"])
+    assert not denied & set(prepared.audience["phone"])
+    assert not held_out(prepared.audience["id"].astype("int64"), holdout, "").any()
     random.shuffle(rows)
-    again = prepare(pd.DataFrame(rows, columns=columns, dtype=object).astype({"id": "int64"}), rules)
+    again = prepare(pd.DataFrame(rows, columns=columns, dtype=object).astype({"id": "int64"}), rules, lists)
     pd.testing.assert_frame_equal(again.audience.astype(str), prepared.audience.astype(str))
     pd.testing.assert_frame_equal(again.rejected.astype(str), prepared.rejected.astype(str))

@@ -19,6 +19,12 @@ from airflow_sms_flow.core.rules import REASONS, AudienceRules, Funnel
         ("suppress_scope", "person"),
         ("country_field", ""),
         ("keep", ""),
+        ("holdout", 1),
+        ("holdout", -0.1),
+        ("holdout", True),
+        ("holdout_name", None),
+        ("max_recipients", 0),
+        ("max_recipients", True),
     ],
 )
 def test_a_rule_that_cannot_work_is_refused_by_name(rule: str, value: Any) -> None:

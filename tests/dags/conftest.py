@@ -51,6 +51,7 @@ def two_processes(
     """Two Airflows, as on two machines."""
     environment = airflow_connections(dag_sandbox.url) | {
         "AIRFLOW_CONN_LEDGER": json.dumps({"conn_type": "sqlite", "host": f"{shared}/ledger/ledger.db"}),
+        "AIRFLOW_CONN_WAREHOUSE": json.dumps({"conn_type": "sqlite", "host": f"{shared}/warehouse.db"}),
         "AIRFLOW__SMS_FLOW__LEDGER_CONN_ID": "ledger",
         "AIRFLOW__SMS_FLOW__STORAGE": f"{shared}/files",
         "AIRFLOW__SMS_FLOW__MARKETO_POLL_SECONDS": "0.1",

@@ -60,8 +60,8 @@ def test_everybody_is_in_one_of_two_files_and_the_funnel_says_which(leads: str) 
     """The reference carries the funnel; the rejected carry their reasons."""
     audience, pushed = prepare({"path": leads, "rows": 4})
     assert audience["funnel"] == {
-        "extracted": 4, "kept": 1, "suppressed": 1, "no_phone": 1, "invalid_phone": 0, "suppressed_number": 0,
-        "duplicate": 1,
+        "extracted": 4, "kept": 1, "filtered": 0, "suppressed": 1, "no_phone": 1, "invalid_phone": 0,
+        "suppressed_number": 0, "denied": 0, "not_allowed": 0, "duplicate": 1, "holdout": 0,
     }  # fmt: skip
     assert [(row["id"], row["phone"]) for row in rows(audience["path"])] == [(3, "+12025550132")]
     rejected = rows(pushed["rejected"]["path"])
@@ -123,6 +123,14 @@ def test_the_log_has_the_funnel_and_no_number(
         ("phone_fields", ()),
         ("keep", ""),
         ("suppress", (1,)),
+        ("where", [("country", "==", "US")]),
+        ("where", "country = US"),
+        ("allow_list", 5),
+        ("deny_list", {"column": "phone"}),
+        ("holdout", 10),
+        ("holdout", "a tenth"),
+        ("max_recipients", 0),
+        ("max_recipients", "50,000"),
     ],
 )
 def test_an_impossible_rule_is_refused_when_the_dag_is_parsed(rule: str, value: Any) -> None:
@@ -152,3 +160,77 @@ def test_a_wrong_audience_fails_at_once_by_name(leads: str) -> None:
             prepare(audience)
     with pytest.raises(AirflowFailException, match="suppress='optedOut'"):
         prepare(leads, suppress=["optedOut"])
+
+
+def test_one_wrong_rule_is_refused_at_parse_although_another_is_rendered_later() -> None:
+    """A template hides nothing but itself."""
+    with pytest.raises(InvalidInput, match="holdout=10"):
+        PrepareAudienceOperator(task_id="p", audience="x", default_region="{{ params.region }}", holdout=10)
+
+
+def prepared_ids(audience: Any, **rules: Any) -> dict[int, str | None]:
+    """Each lead's reason, None where kept."""
+    kept, pushed = prepare(audience, suppress=(), **rules)
+    found: dict[int, str | None] = {row["id"]: None for row in rows(kept["path"])}
+    return found | {row["id"]: row["reason"] for row in rows(pushed["rejected"]["path"])}
+
+
+def test_the_further_rules_come_as_a_form_gives_them(leads: str, tmp_path: Path) -> None:
+    """All as text; the numbers in files of any kind; empty fields are no rules."""
+    (tmp_path / "dnc.txt").write_text("(202) 555-0133\n")
+    (tmp_path / "testers.csv").write_text("name,cell\nAnn,202-555-0133\n")
+    assert prepared_ids(leads, deny_list=str(tmp_path / "dnc.txt"))[1] == "denied"
+    allowed = {"path": str(tmp_path / "testers.csv"), "column": "cell"}
+    assert prepared_ids(leads, allow_list=allowed) == {
+        1: None, 2: "no_phone", 3: "not_allowed", 4: "not_allowed",
+    }  # fmt: skip
+    assert prepared_ids(leads, where='[["country", "is missing"]]')[3] == "filtered"
+    empty = dict.fromkeys(["where", "holdout", "holdout_name"], "None")
+    assert prepared_ids(leads, **empty, max_recipients="2")[1] is None
+
+
+def test_a_campaign_may_leave_out_those_of_another(leads: str) -> None:
+    """An audience that a task pushed is a list of numbers, too."""
+    earlier, _ = prepare(leads, suppress=())
+    assert set(prepared_ids(leads, deny_list=earlier).values()) == {"denied", "no_phone"}
+
+
+def test_a_deny_list_that_cannot_be_read_lets_nobody_through(leads: str, tmp_path: Path) -> None:
+    """Not there, no numbers, a number of which nobody knows the country."""
+    path = tmp_path / "dnc.txt"
+    with pytest.raises(AirflowFailException, match=r"deny_list=.*no such file"):
+        prepare(leads, deny_list=str(path))
+    path.write_text("020 7946 0000\n")
+    with pytest.raises(AirflowFailException, match=r"deny_list=.*country code") as caught:
+        prepare(leads, deny_list=str(path))
+    assert "7946" not in str(caught.value)
+
+
+@pytest.mark.parametrize("rule", ["allow_list", "deny_list"])
+@pytest.mark.parametrize("empty", [None, "", "None"])
+def test_a_list_that_is_named_must_be_there(leads: str, rule: str, empty: str | None) -> None:
+    """A task that pushed nothing, or an empty Param, would let everybody through."""
+    operator = PrepareAudienceOperator(
+        task_id="p", audience=leads, suppress=(), **{rule: "{{ params.list }}"}
+    )
+    operator.render_template_fields({"params": {"list": empty}})  # type: ignore[typeddict-item]  # as above
+    if empty is None:
+        setattr(operator, rule, None)  # as another task's output renders
+    with pytest.raises(AirflowFailException, match=rule):
+        operator.execute({})  # type: ignore[typeddict-item]  # as above
+
+
+def test_a_holdout_is_told_in_the_funnel_and_in_the_rules(leads: str) -> None:
+    """Nobody texted is lost: those who are held out stand among the rejected."""
+    audience, pushed = prepare(leads, suppress=(), holdout="0.9999", holdout_name="spring")
+    assert audience["funnel"]["holdout"] == 2
+    assert {row["reason"] for row in rows(pushed["rejected"]["path"])} == {"no_phone", "duplicate", "holdout"}
+    rules = storage.check_prepared(audience["path"]).rules
+    assert (rules["holdout"], rules["holdout_name"]) == (0.9999, "spring")
+
+
+def test_more_people_than_allowed_are_handed_to_nobody(leads: str, tmp_path: Path) -> None:
+    """No file, no reference: the run stops here."""
+    with pytest.raises(AirflowFailException, match="you allowed 1, so nobody is texted"):
+        prepare(leads, suppress=(), max_recipients=1)
+    assert list((tmp_path / "files").rglob("*.parquet")) == []

@@ -1,0 +1,1 @@
+"""Where people come from besides Marketo: files, queries, lists of numbers."""

@@ -1,0 +1,163 @@
+"""CSV and Parquet files, anywhere Airflow's ObjectStoragePath reaches, read in pieces.
+
+In a CSV file a bare `null` and an empty cell are missing, and everything else is text as it stands there:
+"N/A" and "none" are values. No error shows a cell: pyarrow's own do, so they end here.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as arrow_compute
+import pyarrow.parquet as pq
+from pyarrow import csv as arrow_csv
+
+from airflow_sms_flow.core.errors import ConfigError, InvalidInput
+from airflow_sms_flow.core.file_kinds import is_tab_separated, without_query
+from airflow_sms_flow.sources.source import Source
+from airflow_sms_flow.storage import file_system
+
+#: Its stubs know no function of one value of Python's own.
+pc: Any = arrow_compute
+#: What is parsed at once; a row of a CSV file may not be longer. Memory grows with it.
+_BLOCK_BYTES = 1024 * 1024
+_BATCH_ROWS = 50_000
+#: A number or an address is nobody's column: the first person of such a file would be lost as its header.
+_IS_DATA = re.compile(r"@|^[+\d\s().-]*\d[+\d\s().-]{4,}$")
+
+
+@contextmanager
+def open_file(path: str, kind: str, *, delimiter: str | None = None, field: str = "path") -> Iterator[Source]:
+    """A CSV or Parquet file. `kind` is one of `file_kinds.KINDS`; `field` is the parameter that errors name.
+    `delimiter` is a comma by itself, in a .tsv file a tab.
+
+    Raises `InvalidInput` for a file that is not there, may not be read, or is none of that kind.
+    """
+    delimiter = delimiter or ("\t" if is_tab_separated(path) else ",")
+    with open_bytes(path, field) as raw:
+        yield _parquet(raw, path, field) if kind == "parquet" else _csv(raw, path, field, delimiter)
+
+
+@contextmanager
+def open_bytes(path: str, field: str) -> Iterator[BinaryIO]:
+    """The content of a file, unpacked if its name ends in .gz."""
+    try:
+        files, inner = file_system(path)
+        opened = files.open(inner, "rb", compression="infer")
+    except (FileNotFoundError, IsADirectoryError):
+        raise InvalidInput(field, without_query(path), "no such file; name one file, not a folder") from None
+    except PermissionError:
+        raise InvalidInput(
+            field, without_query(path), "may not be read with this account or connection"
+        ) from None
+    except (ImportError, ValueError):  # neither a registered scheme nor a known one
+        remedy = (
+            f"files at {without_query(path)!r} cannot be reached: install the provider of that store "
+            "(for s3:// apache-airflow-providers-amazon[s3fs]) wherever tasks run"
+        )
+        raise ConfigError(f"{field}: {remedy}") from None
+    with opened:
+        yield opened
+
+
+def _parquet(raw: BinaryIO, path: str, field: str) -> Source:
+    try:
+        file = pq.ParquetFile(raw)
+    except pa.ArrowInvalid:
+        raise InvalidInput(field, without_query(path), "is not a Parquet file; name its format") from None
+    schema = file.schema_arrow.remove_metadata()
+
+    def read(names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        yield _no_rows(pa.schema([schema.field(name) for name in names]))
+        for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=list(names)):
+            yield batch.select(list(names)).replace_schema_metadata(None)
+
+    return Source(tuple(schema.names), read)
+
+
+def _csv(raw: BinaryIO, path: str, field: str, delimiter: str) -> Source:
+    header, names = _header(raw, path, field, delimiter)
+
+    def read(wanted: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        schema = pa.schema([(name, pa.string()) for name in wanted])
+        yield _no_rows(schema)
+        try:
+            joined: Any = _Joined(header, raw)
+            with _open_csv(pa.PythonFile(joined, mode="r"), wanted, delimiter) as reader:
+                for batch in reader:
+                    yield pa.record_batch(
+                        [_empty_is_missing(cells) for cells in batch.columns], schema=schema
+                    )
+        except (pa.ArrowInvalid, KeyError):
+            remedy = (
+                "is no CSV file: a row has too many or too few cells or more than 1 MB, or a text is not in "
+                f"UTF-8. The cells are expected to be separated by {delimiter!r}"
+            )
+            raise InvalidInput(field, without_query(path), remedy) from None
+
+    return Source(names, read)
+
+
+def _open_csv(source: Any, wanted: Sequence[str], delimiter: str) -> arrow_csv.CSVStreamingReader:
+    return arrow_csv.open_csv(
+        source,
+        read_options=arrow_csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False),
+        parse_options=arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+        convert_options=arrow_csv.ConvertOptions(
+            column_types=dict.fromkeys(wanted, pa.string()),
+            include_columns=list(wanted),
+            null_values=["null", ""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    )
+
+
+def _header(raw: BinaryIO, path: str, field: str, delimiter: str) -> tuple[bytes, tuple[str, ...]]:
+    """The first line as it stands, and the names in it."""
+    line = raw.readline(_BLOCK_BYTES)
+    try:
+        names = next(csv.reader(io.StringIO(line.decode("utf-8-sig"), newline=""), delimiter=delimiter), [])
+    except (UnicodeDecodeError, csv.Error):
+        names = []
+    if not any(name.strip() for name in names) or any(_IS_DATA.search(name) for name in names):
+        remedy = "does not begin with a line of column names in UTF-8; add one, or name the format"
+        raise InvalidInput(field, without_query(path), remedy)
+    return line, tuple(names)
+
+
+class _Joined:
+    """The header, which was read to know the names, and the rest of the file behind it, once more as one:
+    a packed file or one at a web address cannot always be wound back."""
+
+    closed = False
+
+    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+        self._head, self._rest = head, rest
+
+    def read(self, size: int) -> bytes:
+        """Called by pyarrow, which wants at most `size` bytes."""
+        if not self._head:
+            return self._rest.read(size)
+        piece, self._head = self._head[:size], self._head[size:]
+        return piece
+
+    def close(self) -> None:
+        """Called by pyarrow; the file itself belongs to whoever opened it."""
+        self.closed = True
+
+
+def _no_rows(schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist([], schema=schema)
+
+
+def _empty_is_missing(cells: Any) -> Any:
+    """A cell written as "" is as empty as one without quotes, which is missing already."""
+    empty: Any = pc.equal(cells, "")
+    return pc.if_else(empty, pa.scalar(None, pa.string()), cells) if pc.any(empty).as_py() else cells

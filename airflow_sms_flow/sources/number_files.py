@@ -1,0 +1,106 @@
+"""Lists of phone numbers in files, for the rules `allow_list` and `deny_list`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import islice
+
+import pandas as pd
+import pyarrow as pa
+
+from airflow_sms_flow.core.cells import as_text
+from airflow_sms_flow.core.errors import InvalidInput
+from airflow_sms_flow.core.file_kinds import kind_of_file, without_query
+from airflow_sms_flow.core.phone import normalise_phones
+from airflow_sms_flow.core.phone_set import Numbers, PhoneSet, as_numbers
+from airflow_sms_flow.core.rules import NumberFile
+from airflow_sms_flow.sources.files import open_bytes, open_file
+
+_LINES_AT_ONCE = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class NumbersRead:
+    """`phones`: the valid numbers. `invalid`: entries that are none although they say their country.
+    `unclear`: entries that are none in the default region, and might be one in another."""
+
+    phones: PhoneSet
+    invalid: int
+    unclear: int
+
+    def refuse_unclear(self, file: NumberFile, region: str, field: str) -> None:
+        """For a list of numbers that must not be texted: what cannot be read must not be passed over."""
+        if self.unclear:
+            remedy = (
+                f"{self.unclear:,} entries are no valid number in {region} and do not begin with +; write "
+                "those of other countries with + and the country code, and take out what is no number"
+            )
+            raise InvalidInput(field, without_query(file.path), remedy)
+
+
+def read_numbers(file: NumberFile, region: str, field: str) -> NumbersRead:
+    """The numbers of a file, read as a preparation reads its leads' (those without a country code in
+    `region`). Empty cells, empty lines and lines that begin with # do not count.
+
+    Raises `InvalidInput` for a file that cannot be read, and for one without the column; `field` is the
+    parameter that errors name.
+    """
+    parts: list[Numbers] = []
+    invalid = unclear = 0
+    with _entries(file, field) as pieces:
+        for texts in pieces:
+            phones = normalise_phones(texts, region)
+            numbers = as_numbers(pa.array(phones.dropna(), pa.string()))
+            parts.append(numbers)
+            refused = texts[phones.isna()]
+            with_country = int(refused.str.strip().str.startswith("+").sum())
+            invalid += with_country
+            # A valid number that the set cannot hold must not vanish, either.
+            unclear += len(texts) - len(numbers) - with_country
+    return NumbersRead(PhoneSet.merged(parts), invalid, unclear)
+
+
+@contextmanager
+def _entries(file: NumberFile, field: str) -> Iterator[Iterator[pd.Series[str]]]:
+    kind = kind_of_file(file.path)
+    if kind is None:
+        with open_bytes(file.path, field) as raw:
+            yield (_worth_reading(lines) for lines in _lines(raw, file.path, field))
+        return
+    with open_file(file.path, kind, field=field) as source:
+        column = _column(file, source.names, field)
+        batches = source.read([column])
+        yield (_worth_reading(as_text(batch.column(0), column).to_pylist()) for batch in batches)
+
+
+def _column(file: NumberFile, names: tuple[str, ...], field: str) -> str:
+    if file.column is None and len(names) == 1:
+        return names[0]
+    column = file.column or "phone"
+    if names.count(column) == 1:
+        return column
+    near = get_close_matches(column, names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    remedy = (
+        f"has not exactly one column {column!r}, only {', '.join(names)}; {hint}"
+        'name it: {"path": ..., "column": ...}'
+    )
+    raise InvalidInput(field, without_query(file.path), remedy)
+
+
+def _lines(raw: Iterable[bytes], path: str, field: str) -> Iterator[list[str | None]]:
+    lines = iter(raw)
+    while piece := list(islice(lines, _LINES_AT_ONCE)):
+        try:
+            texts = [line.decode("utf-8-sig").strip() for line in piece]
+        except UnicodeDecodeError:
+            remedy = "is no text in UTF-8; give one number a line, or name a .csv or .parquet file"
+            raise InvalidInput(field, without_query(path), remedy) from None
+        yield [None if text.startswith("#") else text for text in texts]
+
+
+def _worth_reading(entries: Iterable[str | None]) -> pd.Series[str]:
+    return pd.Series([one for one in entries if one is not None and one.strip()], dtype=object)

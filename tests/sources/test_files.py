@@ -1,0 +1,125 @@
+"""Files of any origin, read to the letter, and refused without showing what stands in them."""
+
+import gzip
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from airflow_sms_flow.core.errors import ConfigError, InvalidInput
+from airflow_sms_flow.core.file_kinds import kind_of_file
+from airflow_sms_flow.sources.files import open_file
+
+
+def rows(path: Path | str, columns: list[str] | None = None, **options: str) -> list[dict[str, object]]:
+    kind = kind_of_file(str(path)) or "csv"
+    with open_file(str(path), kind, **options) as source:
+        pieces = list(source.read(columns or source.names))
+    return pa.Table.from_batches(pieces).to_pylist()
+
+
+def written(folder: Path, content: str | bytes, name: str = "people.csv") -> Path:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def test_a_csv_file_is_text_to_the_letter(tmp_path: Path) -> None:
+    """Leading zeros, pandas' words for missing, line breaks: only a bare null and nothing are missing."""
+    path = written(tmp_path, 'id,a,b\n1,007,N/A\n2,none,"null"\n3,null,""\n4," x\ny ",\n')
+    assert rows(path) == [
+        {"id": "1", "a": "007", "b": "N/A"},
+        {"id": "2", "a": "none", "b": "null"},
+        {"id": "3", "a": None, "b": None},
+        {"id": "4", "a": " x\ny ", "b": None},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "delimiter"),
+    [
+        ("people.tsv", "id\tx\r\n1\ta\r\n", None),
+        ("people.csv", "\ufeffid;x\n1;a", ";"),
+        ("people.csv.gz", gzip.compress(b"id,x\n1,a\n"), None),
+        ("people.csv", '"id","x"\n1,a\n', None),
+    ],
+)
+def test_other_shapes_of_csv_are_read(
+    tmp_path: Path, name: str, content: str | bytes, delimiter: str | None
+) -> None:
+    """Tabs, semicolons, packed, with a byte order mark, quoted, with Windows' line ends."""
+    path = written(tmp_path, content, name)
+    with open_file(str(path), "csv", delimiter=delimiter) as source:
+        assert source.names == ("id", "x")
+        assert pa.Table.from_batches(source.read(["x"])).to_pylist() == [{"x": "a"}]
+
+
+def test_a_file_comes_in_pieces(tmp_path: Path) -> None:
+    """So that its size does not matter; nothing is lost between them."""
+    lines = "".join(f"{number},{'x' * 40}\n" for number in range(100_000))
+    with open_file(str(written(tmp_path, "id,x\n" + lines)), "csv") as source:
+        pieces = list(source.read(["id"]))
+    assert len(pieces) > 2
+    assert [int(one.as_py()) for piece in pieces for one in piece.column(0)] == list(range(100_000))
+
+
+def test_a_parquet_file_keeps_its_types(tmp_path: Path) -> None:
+    """And gives the wanted columns in the wanted order, also where there are no rows."""
+    path = tmp_path / "people.parquet"
+    table = pa.table({"id": [1, 2], "vip": [True, None], "x": ["a", ""]})
+    pq.write_table(table, path)
+    assert rows(path, ["vip", "id"]) == [{"vip": True, "id": 1}, {"vip": None, "id": 2}]
+    pq.write_table(table.slice(0, 0), path)
+    with open_file(str(path), "parquet") as source:
+        (first,) = source.read(["vip"])
+    assert first.schema.field("vip").type == pa.bool_()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("id,x\n1,a,b\n", "too many or too few cells"),
+        ("id,x\n1\n", "too many or too few cells"),
+        (b"id,x\n1,\xff\n", "not in UTF-8"),
+        ("", "column names"),
+        ("+1 202 555 0132,Ann\n", "column names"),
+        ("7,ann@example.com\n", "column names"),
+        ("2025550132\n2025550133\n", "column names"),
+    ],
+)
+def test_a_broken_file_is_refused_without_a_cell(tmp_path: Path, content: str | bytes, words: str) -> None:
+    """A file without names would lose its first person as their header."""
+    path = written(tmp_path, content)
+    with pytest.raises(InvalidInput, match=words) as caught:
+        rows(path)
+    assert "555" not in str(caught.value)
+    assert "ann" not in str(caught.value).lower()
+    assert caught.value.__cause__ is None
+
+
+def test_a_file_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
+    """Not there, a folder, no Parquet, a store that nothing here knows; never what stands behind a "?"."""
+    for path, kind in [(tmp_path / "nowhere.csv", "csv"), (tmp_path, "csv")]:
+        with pytest.raises(InvalidInput, match="no such file"), open_file(str(path), kind):
+            pass
+    with (
+        pytest.raises(InvalidInput, match="not a Parquet file"),
+        open_file(str(written(tmp_path, "id\n1\n")), "parquet"),
+    ):
+        pass
+    with (
+        pytest.raises(ConfigError, match="install the provider") as caught,
+        open_file("nostore://bucket/people.csv?token=secret", "csv"),
+    ):
+        pass
+    assert "secret" not in str(caught.value)
+
+
+def test_any_store_of_object_storage_path_will_do() -> None:
+    """Here one in memory."""
+    fsspec = pytest.importorskip("fsspec")
+    io = pytest.importorskip("airflow.sdk.io")
+    io.attach(protocol="memory", fs=fsspec.filesystem("memory"))
+    fsspec.filesystem("memory").pipe("/bucket/people.csv", b"id,x\n1,a\n")
+    assert rows("memory://bucket/people.csv") == [{"id": "1", "x": "a"}]

@@ -1,0 +1,72 @@
+"""Lists of numbers: every entry is read, or its number is told; none is passed over in silence."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from airflow_sms_flow.core.errors import InvalidInput
+from airflow_sms_flow.core.rules import NumberFile
+from airflow_sms_flow.sources.number_files import NumbersRead, read_numbers
+
+BOTH = ["+12025550132", "+12025550133"]
+
+
+def read(path: Path, content: str = "", column: str | None = None, region: str = "US") -> NumbersRead:
+    if content:
+        path.write_text(content)
+    return read_numbers(NumberFile(str(path), column), region, "deny_list")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("dnc.txt", "# do not call\n202-555-0132\r\n\n+1 (202) 555-0133\n2025550132"),
+        ("dnc", "\ufeff2025550132\n2025550133"),
+        ("dnc.csv", "number\n202-555-0132\n12025550133\n\n"),
+        ("dnc.csv", "id,phone\n1,202-555-0132\n2,202.555.0133\n3,\n"),
+    ],
+)
+def test_numbers_are_read_as_people_write_them(tmp_path: Path, name: str, content: str) -> None:
+    """One a line, or the one column, or the one that is called phone."""
+    found = read(tmp_path / name, content)
+    assert list(found.phones) == BOTH
+    assert (found.invalid, found.unclear) == (0, 0)
+
+
+def test_a_column_may_be_named_and_may_hold_numbers(tmp_path: Path) -> None:
+    """Whole ones, and those that pandas made floats of."""
+    path = tmp_path / "dnc.parquet"
+    pq.write_table(pa.table({"x": ["a", "b"], "cell": [2025550132.0, 2025550133.0]}), path)
+    assert list(read(path, column="cell").phones) == BOTH
+    with pytest.raises(InvalidInput, match="did you mean 'cell'"):
+        read(path, column="cel")
+    with pytest.raises(InvalidInput, match="deny_list="):
+        read(path)
+
+
+def test_a_file_of_numbers_needs_no_header_only_if_it_is_no_csv(tmp_path: Path) -> None:
+    """Else its first number would be taken for the name of the column, and be texted."""
+    with pytest.raises(InvalidInput, match="column names") as caught:
+        read(tmp_path / "dnc.csv", "2025550132\n2025550133\n")
+    assert "555" not in str(caught.value)
+
+
+def test_what_might_be_a_number_elsewhere_must_not_be_passed_over(tmp_path: Path) -> None:
+    """A British number in an American list; with its country code, or in its region, it is clear."""
+    path = tmp_path / "dnc.txt"
+    found = read(path, "020 7946 0000\n+1 202 155 0132\n202-555-0132\n")
+    assert (list(found.phones), found.invalid, found.unclear) == (BOTH[:1], 1, 1)
+    with pytest.raises(InvalidInput, match="1 entries are no valid number in US") as caught:
+        found.refuse_unclear(NumberFile(str(path)), "US", "deny_list")
+    assert "7946" not in str(caught.value)
+    assert read(path, "020 7946 0000\n+44 20 7946 0000", region="GB").unclear == 0
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    """By its name alone."""
+    path = tmp_path / "dnc.txt"
+    path.write_bytes(b"\xff\xfe2\x000\x00")
+    with pytest.raises(InvalidInput, match="UTF-8"):
+        read(path)
