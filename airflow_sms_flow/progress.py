@@ -1,4 +1,4 @@
-"""One line every ten seconds: done of total, rate, refusals, in doubt, time left."""
+"""One line every ten seconds: done of total, rate, time left, and what else a reader wants to know."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,6 @@ class Progress:
             self._told, self._finished_at_last_line = now, finished
         done = finished + counts["done before"]
         total = self._total if self._total is not None else done
-        left = f"{(total - done) / rate / 60:.1f} min left" if rate else "time left unknown"
         log.info(
             "%s of %s done, %.0f/s, %s refused, %s in doubt, %s",
             f"{done:,}",
@@ -51,5 +51,49 @@ class Progress:
             rate,
             f"{counts['refused']:,}",
             f"{counts['in_doubt']:,}",
-            left,
+            _time_left(total - done, rate),
         )
+
+
+class Meter:
+    """Work of one thread, measured in `unit`s: `Downloading: 120.0 of 500.0 MB, 41.2 MB/s, 0.2 min left`.
+
+    What was done before the first call of `reached` counts as done, but not as this work's speed.
+    """
+
+    def __init__(
+        self,
+        doing: str,
+        unit: str,
+        total: float | None,
+        say: Callable[..., None] = log.info,
+        *,
+        digits: int = 0,
+    ) -> None:
+        self._doing, self._unit, self._total, self._say, self._digits = doing, unit, total, say, digits
+        self._told_at = time.monotonic()
+        self._done_then: float | None = None
+
+    def reached(self, done: float) -> None:
+        """So much is done; says so if the last line is ten seconds old."""
+        now = time.monotonic()
+        if self._done_then is None:
+            self._done_then = done
+        seconds = now - self._told_at
+        if seconds < _EVERY_SECONDS:
+            return
+        rate = max(0.0, done - self._done_then) / seconds  # a download may begin again
+        self._told_at, self._done_then = now, done
+        so_far, of_all = self._number(done), ""
+        if self._total is not None:
+            of_all = f" of {self._number(self._total)}"
+        left = "time left unknown" if self._total is None else _time_left(self._total - done, rate)
+        speed = f"{self._number(rate)} {self._unit}/s"
+        self._say("%s: %s%s %s, %s, %s", self._doing, so_far, of_all, self._unit, speed, left)
+
+    def _number(self, value: float) -> str:
+        return f"{value:,.{self._digits}f}"
+
+
+def _time_left(remaining: float, rate: float) -> str:
+    return f"{remaining / rate / 60:.1f} min left" if rate else "time left unknown"

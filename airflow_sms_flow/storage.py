@@ -12,24 +12,27 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, NotRequired, TypedDict
+from typing import IO, TYPE_CHECKING, Any, NotRequired, TypeAlias, TypedDict, cast
 from uuid import uuid4
 
 import fsspec
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from airflow_sms_flow.core.errors import InvalidInput
+
+if TYPE_CHECKING:
+    import pandas as pd  # 40 MB that a task without data frames can do without
 
 #: Parquet metadata of a prepared file: the rules that were used, as JSON.
 PREPARED_KEY = "sms_flow.prepared"
@@ -38,14 +41,14 @@ DISPLAY_NAMES_KEY = "sms_flow.display_names"
 
 _ROW_GROUP_ROWS = 65_536
 #: Small pieces are put together up to here, so that a group of wide rows does not fill the memory.
-_ROW_GROUP_BYTES = 8 * 1024 * 1024
+_ROW_GROUP_BYTES = 4 * 1024 * 1024
 #: What `phonenumbers` writes, the longest numbers it holds valid included; nineteen digits fit a uint64.
 _E164 = r"^\+[1-9][0-9]{4,18}$"
 _OUR_FILES = (".parquet", ".csv", ".part", ".tmp", ".json")
 #: Begins the names of folders for work in progress.
 _WORK_PREFIX = ".sms_flow_"
 
-Rows = pa.RecordBatch | pa.Table | pd.DataFrame
+Rows: TypeAlias = "pa.RecordBatch | pa.Table | pd.DataFrame"
 
 
 class AudienceRef(TypedDict):
@@ -86,7 +89,34 @@ def resolve_path(audience: object) -> str:
     if isinstance(audience, str) and audience.strip() and not audience.lstrip().startswith(("{", "[")):
         return audience
     remedy = "pass a task's output (`prepare.output`), the reference that it pushed, or a Parquet file's path"
+    if isinstance(audience, tuple):  # what Airflow makes of a mapping that a task is mapped over
+        remedy = "only shards can be mapped over: PrepareAudienceOperator(shards=...)"
+    elif _is_several(audience):
+        remedy = (
+            "is several files, and this task takes one: map it over them, with "
+            ".partial(...).expand(audience=prepare.output)"
+        )
     raise InvalidInput("audience", type(audience).__name__, remedy)
+
+
+def resolve_paths(audience: object) -> list[str]:
+    """The paths behind an `audience` parameter that may be several: `[one.output, other.output]`, too.
+
+    Raises `InvalidInput` as `resolve_path` does, for none at all, and for one that is named twice.
+    """
+    if not _is_several(audience):
+        return [resolve_path(audience)]
+    paths = [resolve_path(one) for one in cast("Sequence[object]", audience)]
+    if not paths:
+        raise InvalidInput("audience", [], "is empty: no task before this one gave a file")
+    if twice := [path for path, times in Counter(paths).items() if times > 1]:
+        raise InvalidInput("audience", twice[0], "is named twice; name each file once")
+    return paths
+
+
+def _is_several(audience: object) -> bool:
+    """A list, or what Airflow gives for the outputs of a mapped task."""
+    return isinstance(audience, Sequence) and not isinstance(audience, str)
 
 
 def task_folder(root: str, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> str:
@@ -124,10 +154,11 @@ def write_parquet(
         _written_whole(path) as sink,
         pq.ParquetWriter(sink, whole_schema, compression="zstd") as writer,
     ):
-        tables = (_as_table(piece).select(schema.names).cast(whole_schema) for piece in chain(first_ones, pieces))
-        for table in _row_groups(tables):
+        chosen: Iterator[Any] = (_as_table(piece).select(schema.names) for piece in chain(first_ones, pieces))
+        for table in _row_groups(one.cast(whole_schema) for one in chosen):
             writer.write_table(table, row_group_size=_ROW_GROUP_ROWS)
             rows += table.num_rows
+            pa.default_memory_pool().release_unused()  # which else keeps some 30 MB for later
     return rows
 
 
@@ -369,9 +400,11 @@ def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 def _as_table(piece: Rows) -> pa.Table:
-    if isinstance(piece, pd.DataFrame):
-        return pa.Table.from_pandas(piece, preserve_index=False)
-    return pa.Table.from_batches([piece]) if isinstance(piece, pa.RecordBatch) else piece
+    if isinstance(piece, pa.RecordBatch):
+        return pa.Table.from_batches([piece])
+    if isinstance(piece, pa.Table):
+        return piece
+    return pa.Table.from_pandas(piece, preserve_index=False)
 
 
 def _plain_schema(piece: Rows) -> pa.Schema:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -182,3 +183,50 @@ def test_work_in_progress_is_private_and_goes_away(tmp_path: Path) -> None:
         assert folder.parent == tmp_path / "new"
         assert folder.stat().st_mode & 0o777 == 0o700
     assert not folder.exists()
+
+
+def test_what_a_broken_download_leaves_is_found_again(tmp_path: Path) -> None:
+    """Oldest first, and only where the next try can look: beside a local path."""
+
+    def leave(path: str) -> Path:
+        with pytest.raises(TimeoutError), storage.private_folder(path, keep_on=(TimeoutError,)) as folder:
+            raise TimeoutError
+        return folder
+
+    left = [leave(str(tmp_path)), leave(f"file://{tmp_path}")]
+    os.utime(left[0], (1, 1))
+    assert storage.left_folders(str(tmp_path)) == left
+    assert not leave("memory://bucket/key").exists()
+    assert storage.left_folders("memory://bucket/key") == []
+
+
+def test_any_other_error_leaves_nothing(tmp_path: Path) -> None:
+    """It holds people."""
+    with pytest.raises(OSError), storage.private_folder(str(tmp_path), keep_on=(TimeoutError,)):
+        raise OSError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_small_pieces_are_put_together_into_row_groups(tmp_path: Path) -> None:
+    """In their order; many small groups would make a large file that is slow to read."""
+    path = f"{tmp_path}/a.parquet"
+    write_parquet(path, (pa.table({"n": range(start, start + 1000)}) for start in range(0, 100_000, 1000)))
+    assert pq.ParquetFile(path).num_row_groups == 2
+    assert pq.read_table(path)["n"].to_pylist() == list(range(100_000))
+
+
+def test_wide_rows_make_groups_of_fewer(tmp_path: Path) -> None:
+    """Memory is bounded by bytes and not by rows alone."""
+    path = f"{tmp_path}/a.parquet"
+    write_parquet(path, (pa.table({"text": ["x" * 100_000] * 10}) for _ in range(10)))
+    assert pq.ParquetFile(path).num_row_groups == 3
+
+
+def test_a_note_can_be_written_read_and_forgotten(tmp_path: Path) -> None:
+    """Forgetting what is not there is fine."""
+    note = f"{tmp_path}/a/note.json"
+    storage.write_note(note, "here")
+    assert storage.read_note(note) == "here"
+    for _ in range(2):
+        storage.delete_note(note)
+        assert storage.read_note(note) is None

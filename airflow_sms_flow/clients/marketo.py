@@ -22,6 +22,8 @@ from airflow_sms_flow.clients._wire import Call, NoReply, Timeout, as_objects, n
 from airflow_sms_flow.clients.marketo_answers import FLOOR_SECONDS, classify
 from airflow_sms_flow.clients.marketo_records import (
     AssetList,
+    DownloadBroken,
+    EarlierTry,
     ExportJob,
     ExportProgress,
     ExportResult,
@@ -29,6 +31,7 @@ from airflow_sms_flow.clients.marketo_records import (
     SmartListFilter,
     SmartListFilterUnavailable,
     StaticListFilter,
+    WrongFile,
     parse_asset,
     parse_field,
     parse_job,
@@ -40,6 +43,8 @@ from airflow_sms_flow.core.errors import ConfigError, InvalidInput, Stopped
 
 __all__ = [
     "AssetList",
+    "DownloadBroken",
+    "EarlierTry",
     "ExportJob",
     "ExportProgress",
     "ExportResult",
@@ -49,6 +54,7 @@ __all__ = [
     "SmartListFilter",
     "SmartListFilterUnavailable",
     "StaticListFilter",
+    "WrongFile",
 ]
 
 Parse = Callable[[list[Mapping[str, Any]]], object]
@@ -147,12 +153,14 @@ class MarketoClient:
         *,
         poll_interval_seconds: float = 60.0,
         on_progress: Callable[[ExportProgress], None] | None = None,
+        earlier: EarlierTry | None = None,
     ) -> ExportResult:
         """Export the list's members as CSV to `to` (mode 0600, whole or not at all), and wait for it.
 
         The file is checked against Marketo's size and sha256. Raises `SmartListFilterUnavailable` where the
         subscription cannot export by smart list, `QuotaExhausted` where a day's volume is used up,
         `Unavailable` after two failed jobs or downloads, `Stopped`; a job under way is cancelled then.
+        `DownloadBroken` leaves a part of the file beside `to`: with `earlier`, another try goes on with it.
         `on_progress` is called at each poll and for every 64 KiB: it should be quick.
         """
         export = marketo_export.LeadExport(
@@ -162,6 +170,7 @@ class MarketoClient:
             to,
             poll_interval_seconds=poll_interval_seconds,
             on_progress=on_progress,
+            earlier=earlier or EarlierTry(),
         )
         return export.run()
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -14,9 +16,8 @@ import requests
 from airflow_sms_flow.clients._patience import value_or_raise
 from airflow_sms_flow.clients._transport import FAULTS
 from airflow_sms_flow.clients._wire import Call, Reply
-from airflow_sms_flow.clients.marketo_records import ExportJob
+from airflow_sms_flow.clients.marketo_records import DownloadBroken, ExportJob, WrongFile
 from airflow_sms_flow.core.answers import Answer, AnswerClass
-from airflow_sms_flow.core.errors import Unavailable
 
 if TYPE_CHECKING:
     from airflow_sms_flow.clients.marketo import MarketoClient
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _CHUNK_BYTES = 64 * 1024
 #: An error in place of the file is short; what is longer is the file.
 _ENVELOPE_BYTES = 64 * 1024
+_COPY_BYTES = 1024 * 1024
 _BREAKS_WITHOUT_PROGRESS = 5
 _BREAKS_IN_ALL = 100
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
@@ -36,23 +38,31 @@ class FileGone(Exception):
     """A completed job whose file is not there: seen with Marketo, and mended by a new job (facts D.4)."""
 
 
-def download(client: MarketoClient, job: ExportJob, to: Path, notify: Notify) -> int:
+def download(
+    client: MarketoClient, job: ExportJob, to: Path, notify: Notify, earlier: Sequence[Path] = ()
+) -> int:
     """Fetch the file of a completed job to `to`, written whole and then named; returns its size in bytes.
 
-    Raises `FileGone` on 404, `Unavailable` where it cannot be had whole, whatever `Stopped` interrupts.
+    Goes on with a part of this job's file that lies in one of the folders `earlier`. Raises `FileGone` on
+    404, `DownloadBroken` where the connection will not hold (the part stays), `WrongFile` by its checksum.
     """
-    part = to.with_name(to.name + ".part")
+    part = to.with_name(_part_name(job, to))
+    _copy_part(job, part, earlier)
     try:
-        for _ in range(2):  # a wrong checksum is worth one more download, no more
-            with open(part, "wb", opener=private) as sink:
+        for mode in ("ab", "wb"):  # a wrong checksum is worth one more download, from the first byte
+            with open(part, mode, opener=private) as sink:
                 _fill(client, job, sink, notify)
             if _is_right(job, part):
                 size = part.stat().st_size
                 os.replace(part, to)
                 return size
-    finally:
+    except DownloadBroken:
+        raise
+    except BaseException:
         part.unlink(missing_ok=True)
-    raise Unavailable(f"export {job.export_id}: the downloaded file does not have Marketo's size or checksum")
+        raise
+    part.unlink()
+    raise WrongFile(f"export {job.export_id}: the downloaded file does not have Marketo's size or checksum")
 
 
 def private(path: str, flags: int) -> int:
@@ -60,9 +70,34 @@ def private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
+def _part_name(job: ExportJob, to: Path) -> str:
+    """Tells the parts of two exports apart."""
+    return f"{to.name}.{hashlib.sha256(job.export_id.encode()).hexdigest()[:16]}.part"
+
+
+def _copy_part(job: ExportJob, part: Path, earlier: Sequence[Path]) -> None:
+    """Copy the longest part that an earlier try left of this file, where a checksum can tell if it is right.
+
+    Copied, since that try may still be alive: two processes must never write to one file.
+    """
+    if job.file_size is None or job.sha256 is None:
+        return
+    sizes = {path: path.stat().st_size for folder in earlier if (path := folder / part.name).exists()}
+    useful = {path: size for path, size in sizes.items() if size <= job.file_size}
+    if useful:
+        with (
+            suppress(FileNotFoundError),
+            open(max(useful, key=useful.__getitem__), "rb") as source,
+            open(part, "wb", opener=private) as sink,
+        ):
+            shutil.copyfileobj(source, sink, _COPY_BYTES)
+
+
 def _fill(client: MarketoClient, job: ExportJob, sink: BinaryIO, notify: Notify) -> None:
-    """Fetch until all bytes are there, going on where a connection broke."""
+    """Fetch until all bytes are there, going on where a connection or an earlier try broke off."""
     fruitless = 0
+    if 0 < sink.tell() == job.file_size:
+        return
     for _ in range(_BREAKS_IN_ALL):
         before = sink.tell()
         answer = client.fetch_export_file(job, sink, notify)
@@ -76,7 +111,7 @@ def _fill(client: MarketoClient, job: ExportJob, sink: BinaryIO, notify: Notify)
         if fruitless >= _BREAKS_WITHOUT_PROGRESS:
             break
         client.pause_after(answer, fruitless)
-    raise Unavailable(f"export {job.export_id}: the download broke off again and again")
+    raise DownloadBroken(f"export {job.export_id}: the download broke off again and again")
 
 
 def _is_right(job: ExportJob, path: Path) -> bool:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow_sms_flow.clients.marketo_download import FileGone, download, private
 from airflow_sms_flow.clients.marketo_records import (
+    EarlierTry,
     ExportJob,
     ExportProgress,
     ExportResult,
     SmartListFilter,
     StaticListFilter,
+    WrongFile,
 )
-from airflow_sms_flow.core.errors import InvalidInput, Unavailable
+from airflow_sms_flow.core.errors import BugError, ConfigError, InvalidInput, Unavailable
 
 if TYPE_CHECKING:
     from airflow_sms_flow.clients.marketo import MarketoClient
@@ -40,6 +43,7 @@ class LeadExport:
         *,
         poll_interval_seconds: float,
         on_progress: OnProgress | None,
+        earlier: EarlierTry,
     ) -> None:
         if not fields:
             raise InvalidInput("fields", [], "name at least one field to export")
@@ -49,9 +53,11 @@ class LeadExport:
         self._client, self._fields, self._filter, self._to = client, list(fields), list_filter, to
         self._poll_interval_seconds = poll_interval_seconds
         self._on_progress = on_progress
+        self._earlier = earlier
+        self._resumable = earlier.export_id
 
     def run(self) -> ExportResult:
-        """Create, enqueue, wait, download, check. Raises what `MarketoClient.export_leads` names."""
+        """Create or take up, enqueue, wait, download, check. Raises as `MarketoClient.export_leads` does."""
         why = ""
         for _ in range(_JOBS):
             job = self._finished_job()
@@ -65,17 +71,34 @@ class LeadExport:
         raise Unavailable(f"Marketo: {why}; a second job fared no better")
 
     def _finished_job(self) -> ExportJob:
-        job = self._client.create_export(self._fields, self._filter)
+        job = self._taken_up_job() or self._new_job()
         self._say(ExportProgress(job.export_id, job.status))
         finished = False
         try:
-            self._client.enqueue_export(job.export_id)
+            if job.status == "created":
+                self._client.enqueue_export(job.export_id)
             job = self._wait(job.export_id)
             finished = True
             return job
         finally:
             if not finished:
                 self._client.abandon_export(job.export_id)
+
+    def _new_job(self) -> ExportJob:
+        job = self._client.create_export(self._fields, self._filter)
+        self._earlier.remember(job.export_id)
+        return replace(job, status="created")
+
+    def _taken_up_job(self) -> ExportJob | None:
+        """The job of an earlier try, once, if Marketo still has it and it has not failed."""
+        export_id, self._resumable = self._resumable, None
+        if export_id is None:
+            return None
+        try:
+            job = self._client.get_export(export_id)
+        except (BugError, ConfigError):  # Marketo forgot it, or it belongs to another API user
+            return None
+        return None if job.status in ("failed", "canceled") else job
 
     def _wait(self, export_id: str) -> ExportJob:
         deadline = time.monotonic() + _LONGEST_WAIT_SECONDS
@@ -94,7 +117,7 @@ class LeadExport:
             self._say(ExportProgress(job.export_id, "downloading", done, job.file_size))
 
         try:
-            size = download(self._client, job, self._to, notify)
+            size = download(self._client, job, self._to, notify, self._earlier.folders)
         except FileGone:
             if job.row_count != 0:
                 raise
@@ -104,7 +127,7 @@ class LeadExport:
 
     def _write_header(self, job: ExportJob) -> int:
         if job.row_count != 0:
-            raise Unavailable(f"export {job.export_id}: Marketo gives an empty file, but not a count of 0")
+            raise WrongFile(f"export {job.export_id}: Marketo gives an empty file, but not a count of 0")
         with open(self._to, "w", newline="", encoding="utf-8", opener=private) as file:
             csv.writer(file, lineterminator="\n").writerow(self._fields)
         return self._to.stat().st_size

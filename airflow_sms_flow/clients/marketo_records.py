@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from airflow_sms_flow.clients._wire import as_object, as_text
-from airflow_sms_flow.core.errors import ConfigError
+from airflow_sms_flow.core.errors import ConfigError, Unavailable
 
 
 class SmartListFilterUnavailable(ConfigError):
@@ -15,6 +16,14 @@ class SmartListFilterUnavailable(ConfigError):
 
     Fill a static list from the smart list by a smart campaign and export that, or ask Adobe for the filter.
     """
+
+
+class DownloadBroken(Unavailable):
+    """The connection broke again and again while the file came; what is there of it stays for another try."""
+
+
+class WrongFile(Unavailable):
+    """The file is not the one that Marketo announced, or no CSV. Another export may be right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +93,15 @@ class ExportResult:
     rows: int | None
     bytes: int
     export_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierTry:
+    """What a killed or broken try of the same export left; where none of it is of use, we start anew."""
+
+    export_id: str | None = None  #: its job
+    folders: Sequence[Path] = ()  #: where a part of its file may lie
+    remember: Callable[[str], None] = lambda export_id: None  #: told the id of each job that is made
 
 
 def parse_asset(value: object) -> AssetList:

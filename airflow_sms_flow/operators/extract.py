@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from airflow_sms_flow.core.errors import InvalidInput, Unavailable
+from airflow_sms_flow.core.errors import InvalidInput
 from airflow_sms_flow.operators._base import SmsFlowOperator, is_literal
+from airflow_sms_flow.operators._earlier_try import Workplace, workplace
+from airflow_sms_flow.progress import Meter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 #: What a preparation needs at least.
 _ALWAYS = ("id", "mobilePhone", "country", "blackListed", "marketingSuspended")
-_DOWNLOAD_LINE_SECONDS = 10.0
+_CSV = "leads.csv"
 
 
 class ExtractSmartListOperator(SmsFlowOperator):
@@ -38,7 +39,8 @@ class ExtractSmartListOperator(SmsFlowOperator):
     :param poll_interval: seconds between two looks at Marketo's export job, which Marketo itself updates
         once a minute. Default: `[sms_flow] marketo_poll_seconds` (60).
 
-    An empty list is a success. A wrong list, field or connection fails the task without retries.
+    An empty list is a success. A wrong list, field or connection fails the task without retries. A retry
+    after a killed process or a broken download goes on with that export; a cleared task makes a new one.
     """
 
     template_fields: Sequence[str] = ("smart_list", "static_list", "fields", "marketo_conn_id")
@@ -76,11 +78,11 @@ class ExtractSmartListOperator(SmsFlowOperator):
         """Export, convert, name; the raw CSV does not outlive the task."""
         _check_list_given(self.smart_list, self.static_list)
         names = _field_names(self.fields)
-        from airflow_sms_flow.clients.marketo_csv import export_schema, read_export
+        from airflow_sms_flow.clients.marketo_csv import export_schema
         from airflow_sms_flow.hooks.ledger import open_ledger
         from airflow_sms_flow.hooks.marketo import MarketoHook
         from airflow_sms_flow.settings import refuse_local_parts_on_other_machines
-        from airflow_sms_flow.storage import DISPLAY_NAMES_KEY, private_folder, reference, write_parquet
+        from airflow_sms_flow.storage import DISPLAY_NAMES_KEY, reference, write_parquet
 
         refuse_local_parts_on_other_machines()
         self._stop = threading.Event()
@@ -89,15 +91,14 @@ class ExtractSmartListOperator(SmsFlowOperator):
         with (
             closing(open_ledger()) as ledger,
             hook.sharing_client(ledger, stop=self._stop.is_set) as client,
-            private_folder(folder) as work,
+            workplace(folder, getattr(context["ti"], "max_tries", None)) as work,
         ):
             fields = client.check_fields(names)
-            csv_path = work / "leads.csv"
-            result = self._export(client, names, csv_path)
+            result = self._export(client, names, work)
             shown = {field.display_name: name for name, field in fields.items()}
             path = f"{folder}/leads.parquet"
             schema = export_schema(fields)
-            batches = _all_rows(read_export(csv_path, schema), result.rows)
+            batches = self._all_rows(work.folder / _CSV, schema, result)
             metadata = {DISPLAY_NAMES_KEY: json.dumps(shown, sort_keys=True)}
             rows = write_parquet(path, batches, schema=schema, metadata=metadata)
         self.log.info("Extracted %s people%s", f"{rows:,}", "" if rows else ": the list is empty")
@@ -108,7 +109,7 @@ class ExtractSmartListOperator(SmsFlowOperator):
         if self._stop is not None:
             self._stop.set()
 
-    def _export(self, client: MarketoClient, names: Sequence[str], to: Path) -> ExportResult:
+    def _export(self, client: MarketoClient, names: Sequence[str], work: Workplace) -> ExportResult:
         from airflow_sms_flow.clients.marketo import (
             SmartListFilter,
             SmartListFilterUnavailable,
@@ -122,17 +123,39 @@ class ExtractSmartListOperator(SmsFlowOperator):
             filters.append(SmartListFilter(client.find_smart_list(smart_list).id))
         if (static_list := _given(self.static_list)) is not None:
             filters.append(StaticListFilter(client.find_static_list(static_list).id))
-        options: Any = {
-            "poll_interval_seconds": self.poll_interval or marketo_poll_seconds(),
-            "on_progress": _progress_line(self.log.info),
-        }
+
+        def export(list_filter: SmartListFilter | StaticListFilter) -> ExportResult:
+            return client.export_leads(
+                names,
+                list_filter,
+                work.folder / _CSV,
+                poll_interval_seconds=self.poll_interval or marketo_poll_seconds(),
+                on_progress=_progress_line(self.log.info),
+                earlier=work.earlier(names, list_filter),
+            )
+
         try:
-            return client.export_leads(names, filters[0], to, **options)
+            return export(filters[0])
         except SmartListFilterUnavailable:
             if len(filters) < 2:
                 raise
         self.log.warning("Marketo cannot export by smart list here (1035): the static list is taken")
-        return client.export_leads(names, filters[1], to, **options)
+        return export(filters[1])
+
+    def _all_rows(self, csv_path: Path, schema: pa.Schema, result: ExportResult) -> Iterator[pa.RecordBatch]:
+        """The rows of the file; `WrongFile` at the end where they are fewer or more than Marketo counted."""
+        from airflow_sms_flow.clients.marketo import WrongFile
+        from airflow_sms_flow.clients.marketo_csv import read_export
+
+        if result.rows is None:
+            self.log.warning("Marketo gave no number of records: nothing tells whether everybody is here")
+        rows, meter = 0, Meter("Converting to Parquet", "rows", result.rows, self.log.info)
+        for batch in read_export(csv_path, schema):
+            rows += batch.num_rows
+            yield batch
+            meter.reached(rows)
+        if result.rows is not None and rows != result.rows:
+            raise WrongFile(f"Marketo's export has {rows:,} rows where Marketo counted {result.rows:,}")
 
 
 def _given(value: int | str | None) -> int | str | None:
@@ -156,26 +179,19 @@ def _field_names(fields: Any) -> list[str]:
     return list(dict.fromkeys([*_ALWAYS, *(name.strip() for name in fields)]))
 
 
-def _all_rows(batches: Iterable[pa.RecordBatch], expected: int | None) -> Iterable[pa.RecordBatch]:
-    """The batches; `Unavailable` at the end where they are fewer or more people than Marketo counted."""
-    rows = 0
-    for batch in batches:
-        rows += batch.num_rows
-        yield batch
-    if expected is not None and rows != expected:
-        raise Unavailable(f"Marketo's export has {rows:,} rows where Marketo counted {expected:,}")
-
-
 def _progress_line(say: Callable[..., None]) -> Callable[[ExportProgress], None]:
     """A line at each change of status, and every ten seconds of the download."""
-    last, due = "", 0.0
+    last, meter = "", Meter("downloading", "MB", None, say)
 
     def tell(progress: ExportProgress) -> None:
-        nonlocal last, due
-        if progress.status == last and (not progress.bytes_done or time.monotonic() < due):
-            return
-        last, due = progress.status, time.monotonic() + _DOWNLOAD_LINE_SECONDS
-        size = f", {progress.bytes_done / 1e6:,.1f} MB" if progress.bytes_done else ""
-        say("Export %s: %s%s", progress.export_id, progress.status, size)
+        nonlocal last, meter
+        if progress.status != last:
+            last = progress.status
+            size = f", {progress.bytes_total / 1e6:,.1f} MB" if progress.bytes_total is not None else ""
+            say("Export %s: %s%s", progress.export_id, last, size)
+            total = None if progress.bytes_total is None else progress.bytes_total / 1e6
+            meter = Meter(f"Export {progress.export_id}: downloading", "MB", total, say, digits=1)
+        if progress.bytes_done:
+            meter.reached(progress.bytes_done / 1e6)
 
     return tell
