@@ -19,6 +19,8 @@ import requests
 
 from airflow_sms_flow.sandbox import accounts
 
+#: Opens the address that the sandbox calls back. It guards nothing but made-up people on loopback.
+CALLBACK_SECRET = "sandbox-callback-secret"
 _HEALTHY_WITHIN_SECONDS = 180
 
 
@@ -43,13 +45,23 @@ def connections(sandbox_url: str) -> dict[str, dict[str, Any]]:
             "host": sandbox_url,
             "login": accounts.VIBES_LOGIN,
             "password": accounts.VIBES_PASSWORD,
-            "extra": {"company_key": accounts.COMPANY_KEY, "source_code": accounts.SOURCE_CODE},
+            "extra": {
+                "company_key": accounts.COMPANY_KEY,
+                "source_code": accounts.SOURCE_CODE,
+                "callback_secrets": CALLBACK_SECRET,
+            },
         },
     }
 
 
-def airflow_environment(home: Path, dags: Path, sandbox_url: str, port: int) -> dict[str, str]:
-    """The environment of a throw-away Airflow: loopback only, everybody an admin, no example DAGs."""
+def airflow_environment(
+    home: Path, dags: Path, sandbox_url: str, port: int, *, schedules: bool = False
+) -> dict[str, str]:
+    """The environment of a throw-away Airflow: loopback only, everybody an admin, no example DAGs.
+
+    Without `schedules` only what somebody triggers runs. With them a DAG begins, once it is unpaused, with
+    the dry run of its last interval, and every other run waits for that one.
+    """
     settings = {
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__API__HOST": "127.0.0.1",
@@ -65,6 +77,7 @@ def airflow_environment(home: Path, dags: Path, sandbox_url: str, port: int) -> 
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
+        "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": str(schedules),
         "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
         "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
@@ -148,13 +161,13 @@ class AirflowApi:
         while time.monotonic() < deadline:
             if process.poll() is not None:
                 raise RuntimeError(f"Airflow ended by itself; its last words are in {log}")
-            if self._is_healthy():
+            if self.is_healthy():
                 self._log_in()
                 return
             time.sleep(1)
         raise RuntimeError(f"Airflow was not healthy within {_HEALTHY_WITHIN_SECONDS} seconds; see {log}")
 
-    def _is_healthy(self) -> bool:
+    def is_healthy(self) -> bool:
         try:
             health = self._session.get(f"{self.url}/api/v2/monitor/health", timeout=5).json()
         except (requests.RequestException, ValueError):
