@@ -7,11 +7,14 @@ The date in the name is the only trace of the moment: a file's own time is that 
 from __future__ import annotations
 
 import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from airflow_sms_flow.core.errors import InvalidInput
-from airflow_sms_flow.storage import file_system
+from airflow_sms_flow.storage import file_system, local_path
 
 _DATE = re.compile(r"(?<!\d)(20\d\d)([-_]?)(\d\d)\2(\d\d)(?!\d)")
 #: "12:00 AM of the run day", in a zone that the vendor does not state. Its data centres are in the US and in
@@ -46,6 +49,23 @@ def find_extract(
         raise InvalidInput(field, path, "no such file or folder; name what Vibes delivered, or its folder")
     _check_age(found, max_age, now, field)
     return found
+
+
+@contextmanager
+def on_disk(path: str) -> Iterator[str]:
+    """A file of this machine with the same contents: itself, or a private copy that is gone afterwards.
+
+    Arrow's readers go on reading in threads of their own, which must not call back into Python while the
+    interpreter ends.
+    """
+    local = local_path(path)
+    if local is not None:
+        yield str(local)
+        return
+    files, inner = file_system(path)
+    with tempfile.TemporaryDirectory(prefix="sms_flow_") as folder:  # 0700
+        files.get_file(inner, f"{folder}/extract")
+        yield f"{folder}/extract"
 
 
 def _check_age(found: ExtractFile, max_age: timedelta, now: datetime, field: str) -> None:

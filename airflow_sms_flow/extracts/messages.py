@@ -11,8 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from airflow_sms_flow.core.errors import InvalidInput
-from airflow_sms_flow.extracts.files import ExtractFile
-from airflow_sms_flow.storage import file_system
+from airflow_sms_flow.extracts.files import ExtractFile, on_disk
 
 KIND = "messages"
 
@@ -35,8 +34,7 @@ class MessageExtract:
         Raises `InvalidInput` for a file that is not such an extract, or that is damaged: perhaps after the
         first blocks.
         """
-        files, inner = file_system(self.file.path)
-        with files.open(inner, "rb") as source:
+        with on_disk(self.file.path) as source:
             try:
                 for batch in pa_csv.open_csv(source, **self._options()):
                     trimmed = [pc.utf8_trim_whitespace(batch.column(name)) for name in _COLUMNS]

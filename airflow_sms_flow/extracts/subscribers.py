@@ -13,8 +13,7 @@ import pyarrow.csv as pa_csv
 
 from airflow_sms_flow.core.errors import InvalidInput
 from airflow_sms_flow.core.phone_set import Numbers, PhoneSet, as_numbers
-from airflow_sms_flow.extracts.files import ExtractFile
-from airflow_sms_flow.storage import file_system
+from airflow_sms_flow.extracts.files import ExtractFile, on_disk
 
 KIND = "current_subscribers"
 
@@ -49,7 +48,6 @@ def read_subscribers(file: ExtractFile, list_id: str, *, field: str = "extract")
 
 
 def _phones_of(path: str, list_id: str, field: str) -> Iterator[pa.Array[Any]]:
-    files, inner = file_system(path)
     options: dict[str, Any] = {
         "read_options": pa_csv.ReadOptions(block_size=_BLOCK_BYTES),
         # No column holds free text, so a quotation mark is a character like any other.
@@ -58,7 +56,7 @@ def _phones_of(path: str, list_id: str, field: str) -> Iterator[pa.Array[Any]]:
             include_columns=[_PHONE, _LIST], column_types={_PHONE: pa.string(), _LIST: pa.string()}
         ),
     }
-    with files.open(inner, "rb") as source:
+    with on_disk(path) as source:
         try:
             for batch in pa_csv.open_csv(source, **options):
                 phones: Any = batch.column(_PHONE)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import fsspec
 import pytest
+from airflow.sdk import io
 
 from airflow_sms_flow.core.errors import InvalidInput
 from airflow_sms_flow.extracts.files import ExtractFile, find_extract
@@ -120,3 +123,14 @@ def test_another_kind_of_file_or_half_of_one_is_refused_without_showing_a_row(
     with pytest.raises(InvalidInput, match="not a Current Subscriber Extract") as refused:
         read_subscribers(find(path), "12")
     assert ANN[2:] not in str(refused.value)
+
+
+def test_a_file_of_another_store_is_read_from_a_copy_that_is_gone_afterwards(tmp_path: Path) -> None:
+    """Any address that ObjectStoragePath understands."""
+    io.attach(protocol="memory", fs=fsspec.filesystem("memory"))
+    written(tmp_path, TODAY, (ANN, "12"))
+    fsspec.filesystem("memory").put_file(str(tmp_path / TODAY), f"/out/{TODAY}")
+    before = set(Path(tempfile.gettempdir()).glob("sms_flow_*"))
+    found = read_subscribers(find("memory:///out"), "12")
+    assert list(found.members) == [ANN]
+    assert set(Path(tempfile.gettempdir()).glob("sms_flow_*")) == before

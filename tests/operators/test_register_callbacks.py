@@ -195,8 +195,12 @@ def test_a_wrong_parameter_fails_at_once_by_name(
     assert standing(hearing_world) == []
 
 
-def test_a_connection_without_secrets_is_refused_with_how_to_make_one(empty_world: World) -> None:
+def test_a_connection_without_secrets_is_refused_with_how_to_make_one(
+    empty_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Anybody could speak in the vendor's name."""
+    for name, one in airflow_connections(empty_world.caller.sandbox.url, callback_secrets=None).items():
+        monkeypatch.setenv(name, one)
     with pytest.raises(AirflowFailException, match=r"callback_secrets.*token_urlsafe"):
         empty_world.run(register())
 
