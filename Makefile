@@ -19,6 +19,10 @@ export AIRFLOW_HOME := $(SCRATCH)
 export AIRFLOW__CORE__LOAD_EXAMPLES := False
 
 PYTEST := $(BIN)/python -m pytest --basetemp=$(SCRATCH)/pytest
+# Three processes suit two cores, for many tests wait for Airflow more than they work; JOBS=0 takes none.
+# A file's tests stay together, and files begin in the order that tests/conftest.py gives them.
+JOBS ?= 3
+PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := test
 .PHONY: venv test test-slow lint types bench torture demo ui constraints clean
@@ -35,11 +39,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 test: venv
 	@mkdir -p $(SCRATCH)
-	$(PYTEST) -m 'not slow'
+	$(PYTEST) $(PARALLEL) -m 'not slow'
 
 test-slow: venv
 	@mkdir -p $(SCRATCH)
-	$(PYTEST)
+	$(PYTEST) $(PARALLEL)
 
 lint: venv
 	$(BIN)/ruff check .

@@ -1,14 +1,32 @@
-"""Ledgers for every test that wants one: on SQLite, and on a real PostgreSQL where its programs are found."""
+"""What every test run begins with; ledgers on SQLite, and on a real PostgreSQL where it is installed."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from airflow_sms_flow.ledger import Ledger
 from tests import postgres
+from tests.torture.seeds import FRESH_SEED
+
+
+def pytest_configure() -> None:
+    """The same for every process of a run: also the fresh seed, for they must all collect the same tests."""
+    os.environ["TORTURE_SEED"] = str(FRESH_SEED)
+    # How long one example took says nothing on a machine that has other things to do.
+    settings.register_profile("without deadline", deadline=None)
+    settings.load_profile("without deadline")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several processes share the tests, those that wait for a whole Airflow begin first."""
+    if hasattr(config, "workerinput"):
+        waiting = ("tests/e2e/", "tests/torture/test_airflow_kills.py")
+        items.sort(key=lambda item: not item.nodeid.startswith(waiting))
 
 
 @pytest.fixture(scope="session")

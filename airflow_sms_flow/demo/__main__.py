@@ -102,7 +102,7 @@ def _demo(places: Places) -> int:
 
 def _ui(places: Places, port: int, sandbox_port: int) -> int:
     print("Airflow and the sandbox start; this takes half a minute ...")
-    with _everything(places, port, sandbox_port) as (api, sandbox_url):
+    with _everything(places, port, sandbox_port, schedules=True) as (api, sandbox_url):
         for conn_id, connection in connections(sandbox_url).items():
             api.add_connection(conn_id, connection)
         print(f"\n  Airflow's UI:                {api.url}")
@@ -113,9 +113,11 @@ def _ui(places: Places, port: int, sandbox_port: int) -> int:
 
 
 @contextmanager
-def _everything(places: Places, port: int, sandbox_port: int) -> Iterator[tuple[AirflowApi, str]]:
+def _everything(
+    places: Places, port: int, sandbox_port: int, *, schedules: bool = False
+) -> Iterator[tuple[AirflowApi, str]]:
     sandbox_url = f"http://127.0.0.1:{sandbox_port}"
-    environment = airflow_environment(places.home, places.dags, sandbox_url, port)
+    environment = airflow_environment(places.home, places.dags, sandbox_url, port, schedules=schedules)
     sandbox = [sys.executable, "-m", "airflow_sms_flow.sandbox", "--port", str(sandbox_port)]
     sandbox += ["--leads", str(places.leads), "--opt-in-window", "30"]
     airflow = [sys.executable, "-m", "airflow", "standalone"]

@@ -1,4 +1,4 @@
-"""One real Airflow for all of these tests, as talkative as it can be."""
+"""One real Airflow for all tests of a file, as talkative as it can be."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ WORLD = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealAirflow]:
-    """Both processes; they end with the tests, also when somebody ends those early."""
+    """Both processes; they end with the file, also when somebody ends those early."""
 
     def end(*_: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: the clean-up is not to be cut short

@@ -33,6 +33,10 @@ class Rest(AirflowApi):
         body = {"dag_run_id": run_id, "task_ids": list(task_ids), "dry_run": False, "only_failed": False}
         self._call("POST", f"/dags/{dag_id}/clearTaskInstances", body)
 
+    def pause(self, dag_id: str, *, paused: bool = True) -> None:
+        """What the switch beside a DAG's name does."""
+        self._call("PATCH", f"/dags/{dag_id}", {"is_paused": paused})
+
     def give_up(self, dag_id: str, run_id: str) -> None:
         """Mark a run as failed, so that it waits for no retry and makes room for the next."""
         self._call("PATCH", f"/dags/{dag_id}/dagRuns/{run_id}", {"state": "failed"})

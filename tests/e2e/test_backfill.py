@@ -35,7 +35,18 @@ def backfill(airflow: RealAirflow, days: tuple[str, str], *options: str, **conf:
 
 def create_backfill(airflow: RealAirflow, *words: str) -> None:
     """The command, again where Airflow's own SQLite was locked just then: the file does not let a
-    transaction that has read become one that writes while another writes, whatever the time-out."""
+    transaction that has read become one that writes while another writes, whatever the time-out.
+
+    Meanwhile the scheduler is to leave the DAG alone: what it writes locks the file, and it dies where it has
+    begun the runs of a backfill that Airflow then takes back because it was locked out."""
+    airflow.rest.pause(DAG)
+    try:
+        repeat_while_locked(airflow, *words)
+    finally:
+        airflow.rest.pause(DAG, paused=False)
+
+
+def repeat_while_locked(airflow: RealAirflow, *words: str) -> None:
     for attempt in range(5):
         airflow.rest.end_backfills(DAG)
         try:
