@@ -185,7 +185,7 @@ def _clean(options: argparse.Namespace) -> int:
         moves, rows = ledger.prune(history_days=options.history_days, rows_days=options.rows_days)
     files = delete_older_than(settings.storage_root(), files_days)
     print(f"{files:,} files older than {files_days} days deleted from {settings.storage_root()}")
-    print(f"{moves:,} moves, callbacks and changes older than {options.history_days} days deleted from the history")
+    print(f"{moves:,} moves, callbacks and changes deleted that were older than {options.history_days} days")
     if options.rows_days is not None:
         print(f"{rows:,} rows older than {options.rows_days} days deleted")
     return 0

@@ -182,7 +182,7 @@ def test_cleaning_deletes_old_files_and_old_history_and_keeps_the_rows(
     told = say("clean")
     assert told.splitlines() == [
         f"1 files older than 30 days deleted from {home}/sms_flow/files",
-        "4 moves, callbacks and changes older than 400 days deleted from the history",
+        "4 moves, callbacks and changes deleted that were older than 400 days",
     ]
     assert not old.exists()
     assert sender.state(A) is ACCEPTED

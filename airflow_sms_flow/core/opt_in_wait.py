@@ -72,9 +72,10 @@ class Look:
 class LookPlan:
     """How often a person is looked at whose question is open.
 
-    First after `first_seconds` (at once if asked more than ten minutes ago), then each time after twice as long, up to an hour; where callbacks come,
-    every six hours. In any case right after `expired_after`: that look decides. All distances vary by a
-    tenth, so that those who were asked together are not looked at together. `chance` is in [0, 1).
+    First after `first_seconds` (at once if asked more than ten minutes ago), then each time after twice as
+    long, up to an hour; where callbacks come, every six hours. In any case right after `expired_after`: that
+    look decides. All distances vary by a tenth, so that those who were asked together are not looked at
+    together. `chance` is in [0, 1).
     """
 
     first_seconds: float

@@ -147,9 +147,8 @@ def test_a_commit_on_sqlite_survives_a_power_cut(sqlite_address: str) -> None:
 def test_opening_the_ledger_twice_in_one_process_harms_no_other(
     sqlite_ledger: Ledger, sqlite_address: str
 ) -> None:
-    """To open and close the file by other means than SQLite would drop this process's locks on it, unseen: the
-    next process to leave would take the write-ahead log away from under us, and the ledger would be ruined.
-    """
+    """To open and close the file by other means than SQLite would drop this process's locks on it, unseen:
+    the next process to leave would delete the log that we write to, and the ledger would be ruined."""
     sqlite_ledger.dispatch_id(CAMPAIGN)
     with closing(Ledger.open(sqlite_address)):
         pass
