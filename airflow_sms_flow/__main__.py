@@ -11,8 +11,8 @@ import getpass
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from airflow_sms_flow.commands.callbacks import add_callbacks
@@ -22,7 +22,7 @@ from airflow_sms_flow.core.errors import InvalidInput, SmsFlowError
 
 if TYPE_CHECKING:
     from airflow_sms_flow.core.delivery import Campaign
-    from airflow_sms_flow.ledger import HistoryEntry, PersonEntry
+    from airflow_sms_flow.ledger import HistoryEntry, Ledger, PersonEntry
 
 _HISTORY_DAYS = 400
 #: A row that is forgotten guards nobody any more: not sooner than anybody would clear an old run.
@@ -86,11 +86,20 @@ def _keep_quiet() -> None:
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
 
 
-def _history(options: argparse.Namespace) -> int:
+@contextmanager
+def _ledger() -> Iterator[Ledger]:
+    """It has heard what Vibes told by now: who settles a doubt that a callback has settled already would have
+    somebody texted again."""
     from airflow_sms_flow.hooks.ledger import open_ledger
 
-    phone = _e164(options.phone, options.region)
     with closing(open_ledger()) as ledger:
+        ledger.hear_all()
+        yield ledger
+
+
+def _history(options: argparse.Namespace) -> int:
+    phone = _e164(options.phone, options.region)
+    with _ledger() as ledger:
         entries, heard = ledger.history(phone), ledger.heard_of(phone)
     if not entries and not heard:
         print(f"Nothing is known of {phone}.")
@@ -133,9 +142,7 @@ def _history_row(entry: HistoryEntry) -> tuple[str, ...]:
 
 
 def _in_doubt(options: argparse.Namespace) -> int:
-    from airflow_sms_flow.hooks.ledger import open_ledger
-
-    with closing(open_ledger()) as ledger:
+    with _ledger() as ledger:
         counts = ledger.in_doubt_counts()
     if not counts:
         print("Nothing is in doubt.")
@@ -147,10 +154,8 @@ def _in_doubt(options: argparse.Namespace) -> int:
 
 
 def _settle(options: argparse.Namespace) -> int:
-    from airflow_sms_flow.hooks.ledger import open_ledger
-
     phone = _e164(options.phone, options.region) if options.phone is not None else None
-    with closing(open_ledger()) as ledger:
+    with _ledger() as ledger:
         campaigns = ledger.campaigns(options.campaign_key)
         if not campaigns:
             print(

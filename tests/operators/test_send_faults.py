@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +14,10 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_sms_flow import SmsMessage
 from airflow_sms_flow.core.errors import Stopped, Unfinished
+from airflow_sms_flow.hooks.ledger import open_ledger
 from airflow_sms_flow.hooks.vibes import VibesHook
+from airflow_sms_flow.ledger import RawCallback
+from tests.ledger.callbacks import ROUTED, event
 from tests.operators.world import ANN, BOB, CYD, QuickSend, Run, World, send
 
 
@@ -52,6 +57,20 @@ def test_a_lost_answer_is_held_listed_and_never_repeated_by_itself(
     report = world.run(send(audience=audience), Run().again())
     assert (report["in_doubt"], report["already"], report["attempted"]) == (1, 1, 0)
     assert len(world.texts(ANN)) <= 1
+
+
+def test_a_doubt_that_vibes_has_told_about_is_settled_by_the_next_try(world: World) -> None:
+    """The callback lies in the inbox, unheard: the text has left, and is not in doubt any more."""
+    world.join(ANN)
+    audience = world.audience(ANN)
+    world.fault("reset_after", path="*/events", count=1)
+    assert world.run(send(audience=audience))["in_doubt"] == 1
+    (row,) = world.rows()
+    body = json.dumps(event(row["event_id"], ROUTED, 0)).encode()
+    with closing(open_ledger()) as ledger:
+        ledger.store_callbacks([RawCallback("acme", datetime.now(UTC), "", {}, body, "key")])
+    report = world.run(send(audience=audience), Run().again())
+    assert (report["in_doubt"], report["already"], report["attempted"]) == (0, 1, 0)
 
 
 def test_an_event_without_an_answer_in_time_is_in_doubt(
