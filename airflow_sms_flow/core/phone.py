@@ -1,21 +1,28 @@
 """Phone numbers, exactly as the `phonenumbers` library decides, and never in a log.
 
 A number is what `parse` + `is_valid_number` + E.164 say, for the region that belongs to the lead; what
-any of these refuses is missing. `tests/core/test_phone.py` holds this equality for every input.
+any of these refuses is missing. `tests/core/test_phone.py` and `test_numbering.py` hold this equality for
+every input.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import phonenumbers
+import pyarrow as pa
+import pyarrow.compute as pc
 from babel import Locale
 from babel.core import get_global
 
+from airflow_sms_flow.core import numbering
 from airflow_sms_flow.core.errors import InvalidInput
 
 # The library keeps at most 100 compiled patterns (it uses `re`'s own store) unless asked to keep them all.
@@ -73,24 +80,19 @@ def normalise_phones(numbers: pd.Series[Any], region: str | pd.Series[Any] = "US
     Gives a Series of dtype "string" with the index and name of `numbers`. Raises `InvalidInput` for a
     region that the library does not know, and for numbers that are not text: 2025550132.0 read as text
     would be another number.
+
+    `numbering` decides nearly all of a usual column at once; what it leaves open, the library is asked, once
+    for each distinct text and region.
     """
-    if isinstance(region, str):
-        check_region("region", region)
-        regions: list[str | None] = [region] * len(numbers)
-    else:
-        regions = _regions(region, numbers)
-    if _enable_pattern_cache is not None:
-        _enable_pattern_cache()
-    known: dict[tuple[str, str | None], str | None] = {}
-    found: list[str | None] = []
-    for value, where in zip(_texts(numbers), regions, strict=True):
-        if value is None:
-            found.append(None)
-            continue
-        if (value, where) not in known:
-            known[value, where] = _normalise_one(value, where)
-        found.append(known[value, where])
-    return pd.Series(found, index=numbers.index, name=numbers.name, dtype="string")
+    codes, regions = _regions(region, numbers)
+    answers = numbering.e164(_texts(numbers), codes, regions)
+    left = answers.is_null().to_numpy(zero_copy_only=False)
+    left[left] = numbers[left].notna()
+    asked = _ask_the_library(numbers[left], codes[left], regions)
+    answers = pc.replace_with_mask(answers, pa.array(left), asked)
+    found = pc.if_else(pc.equal(answers, pa.scalar("", answers.type)), pa.scalar(None, answers.type), answers)
+    dtype: Any = pd.StringDtype()
+    return pd.Series(dtype.__from_arrow__(found), index=numbers.index, name=numbers.name)
 
 
 def check_region(field: str, region: object) -> None:
@@ -118,23 +120,51 @@ def country_to_region(country: str) -> str | None:
     return _names().get(_fold(country))
 
 
-def _texts(numbers: pd.Series[Any]) -> list[str | None]:
-    texts = [None if missing else value for value, missing in zip(numbers, numbers.isna(), strict=True)]
-    odd = {type(value).__name__ for value in texts if value is not None and not isinstance(value, str)}
-    if odd:
-        remedy = f"holds values of type {', '.join(sorted(odd))}; read phone numbers as text"
-        raise InvalidInput("numbers", str(numbers.name), remedy)
-    return texts
+def _texts(numbers: pd.Series[Any]) -> pa.LargeStringArray:
+    """The texts for Arrow; null for what is missing, and for what Arrow cannot hold."""
+    texts: Any = None
+    if isinstance(numbers.dtype, pd.ArrowDtype):
+        texts = pa.chunked_array(pa.array(numbers)).combine_chunks()  # as it is, without a detour
+    else:
+        with suppress(pa.ArrowException, UnicodeEncodeError):
+            texts = pa.array(numbers.to_numpy(dtype=object), from_pandas=True)
+    if texts is None or not (pa.types.is_string(texts.type) or pa.types.is_null(texts.type)):
+        values = numbers.to_numpy(dtype=object)
+        known = values[numbers.notna()]
+        odd = {type(value).__name__ for value in known if not isinstance(value, str)}
+        if odd:
+            remedy = f"holds values of type {', '.join(sorted(odd))}; read phone numbers as text"
+            raise InvalidInput("numbers", str(numbers.name), remedy)
+        # Half a surrogate pair is no Unicode text.
+        texts = pa.array([value if str(value).isascii() else None for value in values], from_pandas=True)
+    large: pa.LargeStringArray = texts.cast(pa.large_string())
+    return large
 
 
-def _regions(regions: pd.Series[Any], numbers: pd.Series[Any]) -> list[str | None]:
-    if not regions.index.equals(numbers.index):
-        raise InvalidInput(
-            "region", str(regions.name), "give one region for each number, with the same index"
-        )
-    for one in regions.dropna().unique():
+def _regions(region: str | pd.Series[Any], numbers: pd.Series[Any]) -> tuple[npt.NDArray[np.intp], list[str]]:
+    """Which of the regions each number is read in; -1 for none."""
+    if isinstance(region, str):
+        check_region("region", region)
+        return np.zeros(len(numbers), dtype=np.intp), [region]
+    if not region.index.equals(numbers.index):
+        remedy = "give one region for each number, with the same index"
+        raise InvalidInput("region", str(region.name), remedy)
+    codes, regions = pd.factorize(region.astype(object))
+    for one in regions:
         check_region("region", one)
-    return [None if missing else value for value, missing in zip(regions, regions.isna(), strict=True)]
+    return codes, list(regions)
+
+
+def _ask_the_library(
+    numbers: pd.Series[Any], codes: npt.NDArray[np.intp], regions: list[str]
+) -> pa.LargeStringArray:
+    """E.164 or null for each text; `codes` and `regions` as in `_regions`."""
+    if _enable_pattern_cache is not None:
+        _enable_pattern_cache()
+    where = [*regions, None]
+    asked = list(zip(numbers, codes.tolist(), strict=True))
+    known = {one: _normalise_one(one[0], where[one[1]]) for one in dict.fromkeys(asked)}
+    return pa.array([known[one] for one in asked], pa.large_string())
 
 
 def _normalise_one(number: str, region: str | None) -> str | None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from airflow_sms_flow.core.errors import InvalidInput
 
+#: More would be slower, not faster: the vendor takes 300 texts a second, however many tasks send them.
+MOST_SHARDS = 100
+
 
 def read_flag(field: str, value: object) -> bool:
     """True or False, also as text in any case, since Jinja makes text of a Param. Anything else is an error:
@@ -67,3 +70,15 @@ def read_limit(field: str, value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InvalidInput(field, value, "give a whole number from 1 on, such as 50000, or None for no limit")
     return value
+
+
+def read_shards(field: str, value: object) -> int | None:
+    """Into how many shards, also as text; none ("", "None") is None: one file that no task maps over."""
+    remedy = f"give a whole number from 1 to {MOST_SHARDS}; leave it out for one file and no mapping"
+    try:
+        shards = read_limit(field, value)
+    except InvalidInput:
+        raise InvalidInput(field, value, remedy) from None
+    if shards is not None and shards > MOST_SHARDS:
+        raise InvalidInput(field, value, remedy)
+    return shards

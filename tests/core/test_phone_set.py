@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_sms_flow.core.phone_set import PhoneSet, as_numbers
+from airflow_sms_flow.core.errors import BugError
+from airflow_sms_flow.core.phone_set import PhoneSet, as_numbers, as_phones, numbers_or_zero
 
 PHONES = st.from_regex(r"\+[1-9][0-9]{4,14}", fullmatch=True)
 
@@ -35,3 +38,24 @@ def test_an_empty_set_holds_nobody() -> None:
     """Nobody, not everybody."""
     assert "+12025550132" not in PhoneSet()
     assert list(PhoneSet.of([])) == []
+
+
+@given(st.lists(st.none() | PHONES), st.sets(PHONES, max_size=5))
+def test_whole_numbers_and_texts_are_two_ways_to_write_the_same(
+    phones: list[str | None], some: set[str]
+) -> None:
+    """Row for row, with what is missing as 0."""
+    numbers = numbers_or_zero(pa.array(phones, pa.string()))
+    assert as_phones(numbers).to_pylist() == phones
+    assert PhoneSet.of(some).has_each_number(numbers).tolist() == [phone in some for phone in phones]
+
+
+def test_the_longest_number_fits_and_a_longer_one_is_told_without_showing_it() -> None:
+    """Nineteen digits, as Indonesia has them; twenty would need another column."""
+    longest = "+6280312345678901234"
+    assert as_phones(numbers_or_zero(pa.array([longest]))).to_pylist() == [longest]
+    assert numbers_or_zero(pa.array([], pa.string())).dtype == np.int64
+    with pytest.raises(BugError, match="too long") as caught:
+        numbers_or_zero(pa.array([f"{longest}0"]))
+    assert "803" not in str(caught.value)
+    assert caught.value.__cause__ is None
