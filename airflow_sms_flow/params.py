@@ -1,4 +1,4 @@
-"""Fields of a trigger form that depend on the configuration."""
+"""What DAG files take from the configuration: fields of a trigger form, and the pool of sending tasks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow.sdk import Param
 
-from airflow_sms_flow.settings import offered_lists
+from airflow_sms_flow.settings import offered_lists, pool
 
 
 def list_id_param(default: str, **schema: Any) -> Param:
@@ -21,3 +21,9 @@ def list_id_param(default: str, **schema: Any) -> Param:
     start = default if default in lists else next(iter(lists))
     shown = {list_id: f"{name} ({list_id})" for list_id, name in lists.items()}
     return Param(start, **(title | {"enum": list(lists), "values_display": shown} | schema))
+
+
+def sending_pool() -> str:
+    """`[sms_flow] pool`, or the default pool, which always exists: tasks of a missing pool wait for ever, and
+    only the scheduler's log says so."""
+    return pool()

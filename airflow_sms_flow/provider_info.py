@@ -133,7 +133,7 @@ def _options() -> dict[str, Any]:
             default="60",
         ),
         "opt_in_poll_seconds": _option(
-            "Seconds between two looks of the opt-in sensor at the ledger; after as long it first asks Vibes.",
+            "Seconds between two looks of the opt-in sensor at the ledger, and until it first asks Vibes.",
             kind="float",
             default="60",
         ),
@@ -167,6 +167,11 @@ def _options() -> dict[str, Any]:
             "How many bytes the body of a callback may have; a larger one is answered 413 and lost.",
             kind="integer",
             default="262144",
+        ),
+        "pool": _option(
+            "The Airflow pool in which the example DAGs' sending tasks run. Create it first (airflow pools "
+            "set sms 4 sending): tasks of a pool that does not exist wait for ever. Empty: default_pool.",
+            example="sms",
         ),
         "lists": _option(
             "The Vibes lists offered in the example DAGs' trigger forms: JSON, from list id to a name.",

@@ -117,6 +117,11 @@ def offered_lists() -> dict[str, str]:
     return {key.strip(): name.strip() for key, name in lists.items()}
 
 
+def pool() -> str:
+    """The Airflow pool that sending tasks share."""
+    return _text("pool") or "default_pool"
+
+
 def callback_conn_ids() -> tuple[str, ...]:
     """The Vibes connections whose `callback_secrets` open the door for callbacks; at least one."""
     return _words("callback_conn_ids") or ("vibes_default",)

@@ -12,15 +12,14 @@ import os
 import re
 import shutil
 import tempfile
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NotRequired, TypeAlias, TypedDict, cast
+from typing import IO, Any
 from uuid import uuid4
 
 import fsspec
@@ -30,33 +29,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from airflow_sms_flow.core.errors import InvalidInput
-
-if TYPE_CHECKING:
-    import pandas as pd  # 40 MB that a task without data frames can do without
+from airflow_sms_flow.row_groups import RowGroups, Rows, as_table
 
 #: Parquet metadata of a prepared file: the rules that were used, as JSON.
 PREPARED_KEY = "sms_flow.prepared"
+#: Parquet metadata of a prepared file: how many audience files its preparation wrote.
+FILES_KEY = "sms_flow.files"
 #: Parquet metadata of extracted and prepared files: {display name: column}, as JSON.
 DISPLAY_NAMES_KEY = "sms_flow.display_names"
 
-_ROW_GROUP_ROWS = 65_536
-#: Small pieces are put together up to here, so that a group of wide rows does not fill the memory.
-_ROW_GROUP_BYTES = 4 * 1024 * 1024
 #: What `phonenumbers` writes, the longest numbers it holds valid included; nineteen digits fit a uint64.
 _E164 = r"^\+[1-9][0-9]{4,18}$"
 _OUR_FILES = (".parquet", ".csv", ".part", ".tmp", ".json")
 #: Begins the names of folders for work in progress.
 _WORK_PREFIX = ".sms_flow_"
-
-Rows: TypeAlias = "pa.RecordBatch | pa.Table | pd.DataFrame"
-
-
-class AudienceRef(TypedDict):
-    """What a task pushes about an audience. `funnel` as `Funnel.to_dict` gives it."""
-
-    path: str
-    rows: int
-    funnel: NotRequired[dict[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,56 +53,6 @@ class PreparedInfo:
     columns: tuple[str, ...]
     rules: Mapping[str, Any]
     display_names: Mapping[str, str]
-
-
-def reference(path: str, rows: int, funnel: Mapping[str, int] | None = None) -> AudienceRef:
-    """The reference to push for a file."""
-    ref: AudienceRef = {"path": path, "rows": rows}
-    if funnel is not None:
-        ref["funnel"] = dict(funnel)
-    return ref
-
-
-def resolve_path(audience: object) -> str:
-    """The path behind an `audience` parameter: a reference that a task pushed, or a path.
-
-    Raises `InvalidInput` for anything else, also for a reference that Jinja turned into text.
-    """
-    if isinstance(audience, Mapping):
-        audience = audience.get("path")
-    if isinstance(audience, os.PathLike):
-        audience = os.fspath(audience)
-    if isinstance(audience, str) and audience.strip() and not audience.lstrip().startswith(("{", "[")):
-        return audience
-    remedy = "pass a task's output (`prepare.output`), the reference that it pushed, or a Parquet file's path"
-    if isinstance(audience, tuple):  # what Airflow makes of a mapping that a task is mapped over
-        remedy = "only shards can be mapped over: PrepareAudienceOperator(shards=...)"
-    elif _is_several(audience):
-        remedy = (
-            "is several files, and this task takes one: map it over them, with "
-            ".partial(...).expand(audience=prepare.output)"
-        )
-    raise InvalidInput("audience", type(audience).__name__, remedy)
-
-
-def resolve_paths(audience: object) -> list[str]:
-    """The paths behind an `audience` parameter that may be several: `[one.output, other.output]`, too.
-
-    Raises `InvalidInput` as `resolve_path` does, for none at all, and for one that is named twice.
-    """
-    if not _is_several(audience):
-        return [resolve_path(audience)]
-    paths = [resolve_path(one) for one in cast("Sequence[object]", audience)]
-    if not paths:
-        raise InvalidInput("audience", [], "is empty: no task before this one gave a file")
-    if twice := [path for path, times in Counter(paths).items() if times > 1]:
-        raise InvalidInput("audience", twice[0], "is named twice; name each file once")
-    return paths
-
-
-def _is_several(audience: object) -> bool:
-    """A list, or what Airflow gives for the outputs of a mapped task."""
-    return isinstance(audience, Sequence) and not isinstance(audience, str)
 
 
 def task_folder(root: str, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> str:
@@ -148,18 +84,26 @@ def write_parquet(
         if first is None:
             raise ValueError("neither rows nor a schema to write")
         schema = _plain_schema(first)
+    with parquet_writer(path, schema, metadata) as writer:
+        for piece in chain([] if first is None else [first], pieces):
+            writer.write(piece)
+    return writer.rows
+
+
+@contextmanager
+def parquet_writer(
+    path: str, schema: pa.Schema, metadata: Mapping[str, str] | None = None
+) -> Iterator[RowGroups]:
+    """`write_parquet` for who writes several files at once. The file gets its name at the end, if all went
+    well."""
     whole_schema = schema.with_metadata({**(metadata or {})})
-    first_ones, rows = [] if first is None else [first], 0
-    with (
-        _written_whole(path) as sink,
-        pq.ParquetWriter(sink, whole_schema, compression="zstd") as writer,
-    ):
-        chosen: Iterator[Any] = (_as_table(piece).select(schema.names) for piece in chain(first_ones, pieces))
-        for table in _row_groups(one.cast(whole_schema) for one in chosen):
-            writer.write_table(table, row_group_size=_ROW_GROUP_ROWS)
-            rows += table.num_rows
-            pa.default_memory_pool().release_unused()  # which else keeps some 30 MB for later
-    return rows
+    with _written_whole(path) as sink:
+        writer = RowGroups(sink, whole_schema)
+        try:
+            yield writer
+            writer.flush()
+        finally:
+            writer.close()
 
 
 def write_note(path: str, text: str) -> None:
@@ -263,7 +207,7 @@ def delete_older_than(root: str, days: float, *, now: datetime | None = None) ->
         if depth >= 4 and path.endswith(_OUR_FILES) and _aware(files.modified(path)) < limit:
             files.rm_file(path)
             deleted += 1
-    if (local := _local(root)) is not None:
+    if (local := local_path(root)) is not None:
         _remove_empty_folders(local, limit)
     return deleted
 
@@ -275,7 +219,7 @@ def private_folder(path: str, *, keep_on: tuple[type[Exception], ...] = ()) -> I
     Beside a local path it is left standing on the errors of `keep_on`, as a killed process leaves it, too:
     `left_folders` finds it again.
     """
-    local = _local(path)
+    local = local_path(path)
     if local is not None:
         _make_private(local)
     folder, kept = tempfile.mkdtemp(prefix=_WORK_PREFIX, dir=local), False
@@ -291,7 +235,7 @@ def private_folder(path: str, *, keep_on: tuple[type[Exception], ...] = ()) -> I
 
 def left_folders(path: str) -> list[Path]:
     """The private folders that earlier tries left at a local `path`, oldest first; none at another store."""
-    local = _local(path)
+    local = local_path(path)
     if local is None:
         return []
     return sorted(local.glob(f"{_WORK_PREFIX}*"), key=lambda folder: folder.stat().st_mtime)
@@ -300,7 +244,7 @@ def left_folders(path: str) -> list[Path]:
 @contextmanager
 def _written_whole(path: str) -> Iterator[IO[bytes]]:
     """A file that gets its name only when everything is in it."""
-    local = _local(path)
+    local = local_path(path)
     if local is not None:
         _make_private(local.parent)
         part = local.with_name(f".{local.name}.{uuid4().hex}.tmp")
@@ -340,7 +284,7 @@ def _opened(path: str) -> Iterator[pq.ParquetFile]:
 
 def file_system(path: str) -> tuple[Any, str]:
     """The file system of a path, and the path in its own terms."""
-    local = _local(path)
+    local = local_path(path)
     if local is not None:
         return fsspec.filesystem("file"), str(local.absolute())
     from airflow.sdk import ObjectStoragePath
@@ -349,7 +293,8 @@ def file_system(path: str) -> tuple[Any, str]:
     return stored.fs, stored.path
 
 
-def _local(path: str) -> Path | None:
+def local_path(path: str) -> Path | None:
+    """The path on this machine, or None for an address of another store."""
     if "://" not in path:
         return Path(path)
     scheme, _, rest = path.partition("://")
@@ -385,31 +330,9 @@ def _safe(part: str) -> str:
     return f"{escaped[:100]}~~{sha256(part.encode()).hexdigest()}"
 
 
-def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Small tables put together, in their order: many small row groups make a large file and slow reading."""
-    held: list[pa.Table] = []
-    rows = size = 0
-    for table in tables:
-        if held and (rows + table.num_rows > _ROW_GROUP_ROWS or size + table.nbytes > _ROW_GROUP_BYTES):
-            yield pa.concat_tables(held)
-            held, rows, size = [], 0, 0
-        held.append(table)
-        rows, size = rows + table.num_rows, size + table.nbytes
-    if held:
-        yield pa.concat_tables(held)
-
-
-def _as_table(piece: Rows) -> pa.Table:
-    if isinstance(piece, pa.RecordBatch):
-        return pa.Table.from_batches([piece])
-    if isinstance(piece, pa.Table):
-        return piece
-    return pa.Table.from_pandas(piece, preserve_index=False)
-
-
 def _plain_schema(piece: Rows) -> pa.Schema:
     """The columns of a piece; pandas' wide strings become plain ones."""
-    fields = _as_table(piece).schema
+    fields = as_table(piece).schema
     return pa.schema(
         [one.with_type(pa.string()) if pa.types.is_large_string(one.type) else one for one in fields]
     )

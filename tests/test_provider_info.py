@@ -28,6 +28,7 @@ DEFAULTS = {
     "callback_sources": "",
     "callback_trusted_proxies": "",
     "callback_max_bytes": "262144",
+    "pool": "",
     "lists": "",
 }
 

@@ -129,16 +129,6 @@ def test_missing_columns_missing_files_and_other_files_are_named(path: str, tmp_
             storage.read_metadata(str(gone))
 
 
-def test_an_audience_is_a_reference_or_a_path() -> None:
-    """Anything else is refused, above all a reference that Jinja made a text of."""
-    assert storage.resolve_path({"path": "a.parquet", "rows": 1}) == "a.parquet"
-    assert storage.resolve_path(Path("a.parquet")) == storage.resolve_path("a.parquet") == "a.parquet"
-    assert storage.reference("a", 1, {"kept": 1}) == {"path": "a", "rows": 1, "funnel": {"kept": 1}}
-    for wrong in (None, "", " ", 5, {}, {"path": None}, ["a.parquet"], "{'path': 'a.parquet', 'rows': 1}"):
-        with pytest.raises(InvalidInput, match="Parquet file's path"):
-            storage.resolve_path(wrong)
-
-
 NAMES = st.text(min_size=1, max_size=250)
 
 

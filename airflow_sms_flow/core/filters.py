@@ -20,7 +20,8 @@ import pyarrow.compute as arrow_compute
 
 from airflow_sms_flow.core.conditions import ORDER, Condition, Scalar, kind_of
 from airflow_sms_flow.core.errors import BugError, InvalidInput
-from airflow_sms_flow.core.phone_set import PhoneSet
+from airflow_sms_flow.core.hashing import mixed
+from airflow_sms_flow.core.phone_set import Numbers, PhoneSet
 from airflow_sms_flow.core.rules import AudienceRules
 
 #: Its stubs know no function of one value of Python's own.
@@ -69,16 +70,16 @@ def filtered(rows: Rows, where: Iterable[Condition]) -> Mask:
     return failed
 
 
-def denied(phones: Any, lists: NumberLists) -> Mask:
-    """Of E.164 numbers (a Series or an Arrow array), those on the deny list."""
-    texts = _texts(phones)
-    return np.zeros(len(texts), dtype=bool) if lists.deny is None else lists.deny.has_each(texts)
+def denied(numbers: Numbers, lists: NumberLists) -> Mask:
+    """Of E.164 numbers (without their plus, 0 for none), those on the deny list."""
+    return np.zeros(len(numbers), dtype=bool) if lists.deny is None else lists.deny.has_each_number(numbers)
 
 
-def not_allowed(phones: Any, lists: NumberLists) -> Mask:
-    """Of E.164 numbers, those that are missing from the allow list, if there is one."""
-    texts = _texts(phones)
-    return np.zeros(len(texts), dtype=bool) if lists.allow is None else ~lists.allow.has_each(texts)
+def not_allowed(numbers: Numbers, lists: NumberLists) -> Mask:
+    """Of such numbers, those that are missing from the allow list, if there is one."""
+    return (
+        np.zeros(len(numbers), dtype=bool) if lists.allow is None else ~lists.allow.has_each_number(numbers)
+    )
 
 
 def held_out(ids: npt.ArrayLike, share: float, name: str) -> Mask:
@@ -89,17 +90,8 @@ def held_out(ids: npt.ArrayLike, share: float, name: str) -> Mask:
     """
     numbers = np.asarray(ids, dtype=np.int64).view(np.uint64)
     salt = np.uint64(int.from_bytes(sha256(name.encode()).digest()[:8], "big"))
-    chance: Mask = _mixed(_mixed(numbers) ^ salt) < np.uint64(min(int(share * 2**64), 2**64 - 1))
+    chance: Mask = mixed(mixed(numbers) ^ salt) < np.uint64(min(int(share * 2**64), 2**64 - 1))
     return chance
-
-
-def _mixed(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """The finaliser of SplitMix64: each bit of the result depends on all bits. Never change it: who is held
-    out hangs on it."""
-    numbers = numbers + np.uint64(0x9E3779B97F4A7C15)
-    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return numbers ^ (numbers >> np.uint64(31))
 
 
 def _holds(cells: Any, condition: Condition) -> Mask:
@@ -183,11 +175,6 @@ def _column(rows: Rows, condition: Condition) -> Any:
         return cells
     blank = pc.equal(pc.utf8_trim_whitespace(cells), "")
     return pc.if_else(pc.fill_null(blank, True), pa.scalar(None, pa.string()), cells)
-
-
-def _texts(phones: Any) -> Any:
-    texts = pa.Array.from_pandas(phones) if isinstance(phones, pd.Series) else phones
-    return pc.cast(_in_one_piece(texts), pa.string())
 
 
 def _in_one_piece(cells: Any) -> Any:

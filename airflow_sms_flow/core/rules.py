@@ -120,6 +120,17 @@ class AudienceRules:
         """The rules as they stand in a prepared file's metadata."""
         return json.dumps(asdict(self), sort_keys=True)
 
+    @classmethod
+    def from_json(cls, text: str) -> AudienceRules:
+        """The way back from `to_json`."""
+        told = {name: _tuple(value) for name, value in json.loads(text).items()}
+        told["where"] = tuple(
+            Condition(**{name: _tuple(value) for name, value in one.items()}) for one in told["where"]
+        )
+        for name in ("allow_list", "deny_list"):
+            told[name] = NumberFile(**told[name]) if told[name] is not None else None
+        return cls(**told)
+
 
 @dataclass(frozen=True, slots=True)
 class Funnel:
@@ -166,6 +177,10 @@ class Funnel:
             "kept": self.kept,
         }
         return "\n".join(f"{name:<20}{count:>12,}" for name, count in lines.items())
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _check_names(rule: str, names: object) -> None:

@@ -1,8 +1,10 @@
 """The operators, as DAG authors import them."""
 
+from airflow_sms_flow.operators.campaign_report import CampaignReportOperator
 from airflow_sms_flow.operators.extract import ExtractSmartListOperator
 from airflow_sms_flow.operators.extract_file import ExtractFileOperator
 from airflow_sms_flow.operators.extract_query import ExtractQueryOperator
+from airflow_sms_flow.operators.merge import MergeAudiencesOperator
 from airflow_sms_flow.operators.new_people import (
     NewBouncesOperator,
     NewRepliesOperator,
@@ -18,9 +20,11 @@ from airflow_sms_flow.operators.sync_deliveries import SyncDeliveriesOperator
 from airflow_sms_flow.operators.unsubscribe import UnsubscribeFromVibesListOperator
 
 __all__ = [
+    "CampaignReportOperator",
     "ExtractFileOperator",
     "ExtractQueryOperator",
     "ExtractSmartListOperator",
+    "MergeAudiencesOperator",
     "NewBouncesOperator",
     "NewRepliesOperator",
     "NewSubscribersOperator",

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from airflow.sdk import Context
 
+    from airflow_sms_flow.references import AudienceRef
     from airflow_sms_flow.sources.source import Source
-    from airflow_sms_flow.storage import AudienceRef
 
 _LINE_SECONDS = 10.0
 
@@ -42,9 +42,10 @@ class ExtractSourceOperator(SmsFlowOperator):
     def run(self, context: Context) -> AudienceRef:
         """Read, map, check, name."""
         self._check(rendered=True)
+        from airflow_sms_flow.references import reference
         from airflow_sms_flow.settings import refuse_local_parts_on_other_machines
         from airflow_sms_flow.sources.people import read_people
-        from airflow_sms_flow.storage import reference, write_parquet
+        from airflow_sms_flow.storage import write_parquet
 
         refuse_local_parts_on_other_machines()
         path = f"{self.folder(context)}/leads.parquet"

@@ -130,8 +130,8 @@ class FlowStepOperator(SmsFlowOperator):
         self._stop = threading.Event()
         self._check_literals(rendered=True)
         from airflow_sms_flow.hooks.vibes import VibesHook
+        from airflow_sms_flow.references import resolve_path
         from airflow_sms_flow.settings import refuse_local_parts_on_other_machines
-        from airflow_sms_flow.storage import resolve_path
 
         refuse_local_parts_on_other_machines()
         path = resolve_path(self.audience)
@@ -160,6 +160,7 @@ class FlowStepOperator(SmsFlowOperator):
 
         with closing(open_ledger()) as ledger:
             self._refuse_another_ledger(context, ledger)
+            ledger.hear_all()  # what Vibes has told since the last try settles doubts
             campaign = self._campaign(context, hook.company_key)
             sharing = hook.sharing_client(ledger, stop=self.is_stopped, pool_maxsize=self.concurrency)
             with sharing as client:
@@ -171,10 +172,12 @@ class FlowStepOperator(SmsFlowOperator):
                 except (Unavailable, ConfigError, BugError):
                     # Whatever ends the task early: what was done and what is left stays countable.
                     if dispatcher.result is not None:
-                        self._report(context, path, ledger, plan, dispatcher.result)
+                        report = self._report(context, path, ledger, plan, dispatcher.result)
+                        _push_report(context, report)
                     raise
             report = self._report(context, path, ledger, plan, result)
         if report.failed:
+            _push_report(context, report)
             raise Unfinished(
                 f"{report.failed:,} of {rows:,} people could not be reached for a passing reason; nothing is "
                 f"lost, the next try goes on with them"
@@ -313,7 +316,8 @@ class FlowStepOperator(SmsFlowOperator):
         schema: pa.Schema,
         metadata: Mapping[str, str] | None = None,
     ) -> None:
-        from airflow_sms_flow.storage import reference, write_parquet
+        from airflow_sms_flow.references import reference
+        from airflow_sms_flow.storage import write_parquet
 
         file = f"{self.folder(context)}/{name}.parquet"
         rows = write_parquet(file, batches, schema=schema, metadata=metadata)
@@ -340,6 +344,11 @@ def ids_and_phones(batch: pa.RecordBatch) -> Iterator[tuple[int, str]]:
 
 def _phones(batch: pa.RecordBatch) -> list[str]:
     return cast("list[str]", batch.column("phone").to_pylist())
+
+
+def _push_report(context: Context, report: StepReport) -> None:
+    """Of a try that fails, of which Airflow keeps nothing by itself: whoever adds up is to be told, too."""
+    context["ti"].xcom_push(key="return_value", value=report.as_dict())
 
 
 def _task_try(context: Context) -> TaskTry:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_sms_flow.clients.marketo import ExportProgress, ExportResult, MarketoClient
-    from airflow_sms_flow.storage import AudienceRef
+    from airflow_sms_flow.references import AudienceRef
 
 #: What a preparation needs at least.
 _ALWAYS = ("id", "mobilePhone", "country", "blackListed", "marketingSuspended")
@@ -81,8 +81,9 @@ class ExtractSmartListOperator(SmsFlowOperator):
         from airflow_sms_flow.clients.marketo_csv import export_schema
         from airflow_sms_flow.hooks.ledger import open_ledger
         from airflow_sms_flow.hooks.marketo import MarketoHook
+        from airflow_sms_flow.references import reference
         from airflow_sms_flow.settings import refuse_local_parts_on_other_machines
-        from airflow_sms_flow.storage import DISPLAY_NAMES_KEY, reference, write_parquet
+        from airflow_sms_flow.storage import DISPLAY_NAMES_KEY, write_parquet
 
         refuse_local_parts_on_other_machines()
         self._stop = threading.Event()

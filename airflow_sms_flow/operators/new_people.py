@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from airflow_sms_flow.ledger import Ledger
     from airflow_sms_flow.ledger.changes import Taken
     from airflow_sms_flow.new_people import NewPeople
-    from airflow_sms_flow.storage import AudienceRef
+    from airflow_sms_flow.references import AudienceRef
 
 
 class NewPeopleOperator(SmsFlowOperator):
@@ -101,7 +101,8 @@ class NewPeopleOperator(SmsFlowOperator):
         return ledger.take_changes(name, f"{ti.dag_id}/{ti.task_id}{index}/{ti.run_id}", **of)
 
     def _push(self, context: Context, people: NewPeople) -> AudienceRef:
-        from airflow_sms_flow.storage import PREPARED_KEY, reference, write_parquet
+        from airflow_sms_flow.references import reference
+        from airflow_sms_flow.storage import PREPARED_KEY, write_parquet
 
         if read_flag("dry_run", self.dry_run):
             people = people.all_rejected("dry_run")

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_sms_flow.core.conditions import read_conditions
 from airflow_sms_flow.core.errors import InvalidInput
 from airflow_sms_flow.core.rules import AudienceRules, NumberFile
-from airflow_sms_flow.core.values import read_limit, read_share
+from airflow_sms_flow.core.values import read_limit, read_shards, read_share
 from airflow_sms_flow.operators._base import SmsFlowOperator, is_literal
 
 if TYPE_CHECKING:
-    import pandas as pd
     from airflow.sdk import Context
 
-    from airflow_sms_flow.core.filters import NumberLists
-    from airflow_sms_flow.core.phone_set import PhoneSet
-    from airflow_sms_flow.storage import AudienceRef
+    from airflow_sms_flow.references import AudienceRef
 
 _RULES = (
     "phone_fields",
@@ -39,12 +35,17 @@ _RULES = (
 class PrepareAudienceOperator(SmsFlowOperator):
     """Write `audience.parquet` and `rejected.parquet`; returns the audience's reference, with the funnel.
 
+    With `shards` it writes as many audience files and returns the list of their references, for the next
+    task to be mapped over: `SendSmsMessageOperator.partial(...).expand(audience=prepare.output)`. The funnel
+    of all is the XCom key `funnel` then. A number's shard hangs on the number alone.
+
     The XCom key `rejected` holds the reference of those who are not texted, each with a `reason`:
     `filtered`, `suppressed`, `no_phone`, `invalid_phone`, `suppressed_number`, `denied`, `not_allowed`,
     `duplicate` or `holdout`, tried in this order.
     `phone` is the E.164 number in both files; a column `phone` of Marketo's own is `phone_raw` there.
 
-    :param audience: the extraction's output, the reference that it pushed, or the path of a Parquet file.
+    :param audience: the extraction's output, the reference that it pushed, or the path of a Parquet file; or
+        a list of these, which are prepared as one.
     :param phone_fields: columns with the number, the first *valid* one counts.
     :param default_region: where a number without country code belongs, if the lead's country does not tell.
     :param country_field: the column with the lead's country as free text; None: there is none.
@@ -65,11 +66,12 @@ class PrepareAudienceOperator(SmsFlowOperator):
     :param holdout: the share of the audience to keep back for comparison, such as 0.1. Always the same leads.
     :param holdout_name: campaigns with one name hold out the same leads, other names others.
     :param max_recipients: where more people than these would be left, the task fails and hands nothing on.
+    :param shards: from 1 to 100; 1 is a list, too.
 
     An empty audience is a success. A missing column or an impossible rule fails the task without retries.
     """
 
-    template_fields: Sequence[str] = ("audience", *_RULES)
+    template_fields: Sequence[str] = ("audience", *_RULES, "shards")
     ui_color = "#dcfce7"
 
     def __init__(
@@ -88,6 +90,7 @@ class PrepareAudienceOperator(SmsFlowOperator):
         holdout: float | str = 0.0,
         holdout_name: str = "",
         max_recipients: int | str | None = None,
+        shards: int | str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -104,49 +107,30 @@ class PrepareAudienceOperator(SmsFlowOperator):
         self.holdout = holdout
         self.holdout_name = holdout_name
         self.max_recipients = max_recipients
+        self.shards = shards
         self._lists_named = [rule for rule in ("allow_list", "deny_list") if getattr(self, rule) is not None]
         # What is rendered later is checked then.
+        if is_literal(shards):
+            read_shards("shards", shards)
         self._rules(lambda name: is_literal(getattr(self, name)))
 
-    def run(self, context: Context) -> AudienceRef:
-        """Read, decide, write both files, push."""
-        rules = self._rules()
+    def run(self, context: Context) -> AudienceRef | list[AudienceRef]:
+        """Read, decide, write all files, push."""
+        rules, shards = self._rules(), read_shards("shards", self.shards)
         for rule in self._lists_named:
             if getattr(self, rule) is None:  # a task that pushed nothing, or an empty Param
                 raise InvalidInput(rule, None, "names a list that is not there, so nobody is texted")
-        from airflow_sms_flow.core.audience import prepare, renamed_display_names
+        from airflow_sms_flow.operators._handing_on import hand_on
+        from airflow_sms_flow.preparation import prepare_files
+        from airflow_sms_flow.references import resolve_paths
         from airflow_sms_flow.settings import refuse_local_parts_on_other_machines
-        from airflow_sms_flow.storage import (
-            DISPLAY_NAMES_KEY,
-            PREPARED_KEY,
-            display_names,
-            read_metadata,
-            reference,
-            resolve_path,
-            write_parquet,
-        )
+        from airflow_sms_flow.sources.number_files import read_lists
 
         refuse_local_parts_on_other_machines()
-        path = resolve_path(self.audience)
-        metadata = read_metadata(path)
-        if PREPARED_KEY in metadata:
-            raise InvalidInput("audience", path, "is prepared already; give the output of the extraction")
-        leads = _read_frame(path)
-        prepared = prepare(leads, rules, self._lists(rules))
-        names = renamed_display_names(display_names(metadata), leads.columns)
-        labels = {DISPLAY_NAMES_KEY: json.dumps(names, sort_keys=True)}
-        audience, rejected = (f"{self.folder(context)}/{name}.parquet" for name in ("audience", "rejected"))
-        # Only the audience says that it was prepared: nobody can send to the rejected by mistake.
-        write_parquet(audience, [prepared.audience], metadata={**labels, PREPARED_KEY: rules.to_json()})
-        write_parquet(rejected, [prepared.rejected], metadata=labels)
-        for line in str(prepared.funnel).splitlines():
-            self.log.info(line)
-        if not prepared.funnel.kept:
-            self.log.warning("The audience is empty: nobody will be texted")
-        if not rules.suppress:
-            self.log.warning("suppress is empty: nobody was held back for being blocklisted or suspended")
-        context["ti"].xcom_push(key="rejected", value=reference(rejected, len(prepared.rejected)))
-        return reference(audience, prepared.funnel.kept, prepared.funnel.to_dict())
+        paths = resolve_paths(self.audience)
+        lists = read_lists(rules)
+        prepared = prepare_files(paths, rules, lists, self.folder(context), shards=shards or 1)
+        return hand_on(context, prepared, rules, shards)
 
     def _rules(self, known: Callable[[str], bool] = lambda name: True) -> AudienceRules:
         """The rules that are known, checked."""
@@ -154,28 +138,6 @@ class PrepareAudienceOperator(SmsFlowOperator):
             name: _READ.get(name, _as_it_is)(name, getattr(self, name)) for name in _RULES if known(name)
         }
         return AudienceRules(**given)
-
-    def _lists(self, rules: AudienceRules) -> NumberLists:
-        """The numbers of the files that the rules name."""
-        from airflow_sms_flow.core.filters import NumberLists
-
-        return NumberLists(
-            allow=self._numbers("allow_list", rules.allow_list, rules.default_region),
-            deny=self._numbers("deny_list", rules.deny_list, rules.default_region),
-        )
-
-    def _numbers(self, rule: str, file: NumberFile | None, region: str) -> PhoneSet | None:
-        if file is None:
-            return None
-        from airflow_sms_flow.sources.number_files import read_numbers
-
-        read = read_numbers(file, region, rule)
-        if rule == "deny_list":
-            read.refuse_unclear(file, region, rule)
-        self.log.info("%s: %s numbers", rule, f"{len(read.phones):,}")
-        if read.invalid + read.unclear:
-            self.log.warning("%s: %s entries are no valid number", rule, f"{read.invalid + read.unclear:,}")
-        return read.phones
 
 
 def _as_it_is(rule: str, value: Any) -> Any:
@@ -220,14 +182,3 @@ _READ: Mapping[str, Callable[[str, Any], Any]] = {
     "holdout_name": _text,
     "max_recipients": read_limit,
 }
-
-
-def _read_frame(path: str) -> pd.DataFrame:
-    """The whole file with the types that it has: pandas' own would turn ids with gaps into decimals."""
-    import pandas as pd
-    import pyarrow as pa
-
-    from airflow_sms_flow.storage import read_batches, read_schema
-
-    table = pa.Table.from_batches(read_batches(path), schema=read_schema(path).remove_metadata())
-    return table.to_pandas(types_mapper=pd.ArrowDtype)

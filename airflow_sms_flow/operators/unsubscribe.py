@@ -82,7 +82,8 @@ class UnsubscribeFromVibesListOperator(FlowStepOperator):
         return pa.record_batch({"id": batch.column("id"), "phone": pa.array(phones, pa.string())})
 
     def _normalised(self, batch: pa.RecordBatch) -> list[str | None]:
-        from airflow_sms_flow.core.audience import AudienceRules, first_valid_phones
+        from airflow_sms_flow.core.leads import first_valid_phones
+        from airflow_sms_flow.core.rules import AudienceRules
 
         rules = AudienceRules(
             phone_fields=self._phone_fields(),
@@ -90,7 +91,7 @@ class UnsubscribeFromVibesListOperator(FlowStepOperator):
             country_field=self.country_field,
             suppress=(),
         )
-        return first_valid_phones(batch.to_pandas(), rules)
+        return first_valid_phones(batch, rules)
 
     def _phone_fields(self) -> tuple[str, ...]:
         fields = self.phone_fields

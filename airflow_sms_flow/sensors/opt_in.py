@@ -168,7 +168,8 @@ class VibesOptInSensor(SmsFlowOperator, BaseSensorOperator):
         """Give the worker free until the trigger fires."""
         if remaining <= timedelta(0):
             time_out(self, "Not everybody has confirmed, declined or expired")
-        from airflow_sms_flow.storage import resolve_path, row_count
+        from airflow_sms_flow.references import resolve_path
+        from airflow_sms_flow.storage import row_count
         from airflow_sms_flow.triggers.opt_in import VibesOptInTrigger
 
         path = resolve_path(self.audience)
@@ -187,8 +188,9 @@ class VibesOptInSensor(SmsFlowOperator, BaseSensorOperator):
     def _look(self, context: Context, ledger: Ledger) -> dict[str, int] | None:
         """Ask the ledger, then Vibes; the counts where that ends the wait, else None."""
         from airflow_sms_flow.hooks.vibes import VibesHook
+        from airflow_sms_flow.references import resolve_path
         from airflow_sms_flow.settings import opt_in_calls_per_minute, refuse_local_parts_on_other_machines
-        from airflow_sms_flow.storage import check_prepared, resolve_path
+        from airflow_sms_flow.storage import check_prepared
         from airflow_sms_flow.waiting.board import OptInBoard, check_pending_columns
         from airflow_sms_flow.waiting.looking import Question
         from airflow_sms_flow.waiting.watch import OptInWatch
@@ -228,7 +230,8 @@ class VibesOptInSensor(SmsFlowOperator, BaseSensorOperator):
 
     def _finish(self, context: Context, board: OptInBoard, path: str) -> dict[str, int]:
         """Write an audience for each state and push their references."""
-        from airflow_sms_flow.storage import read_metadata, read_schema, reference, write_parquet
+        from airflow_sms_flow.references import reference
+        from airflow_sms_flow.storage import read_metadata, read_schema, write_parquet
 
         metadata, schema = read_metadata(path), read_schema(path).remove_metadata()
         decided = schema.remove(schema.get_field_index("expire_date"))

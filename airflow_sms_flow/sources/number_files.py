@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,10 +15,13 @@ import pyarrow as pa
 from airflow_sms_flow.core.cells import as_text
 from airflow_sms_flow.core.errors import InvalidInput
 from airflow_sms_flow.core.file_kinds import kind_of_file, without_query
+from airflow_sms_flow.core.filters import NumberLists
 from airflow_sms_flow.core.phone import normalise_phones
 from airflow_sms_flow.core.phone_set import Numbers, PhoneSet, as_numbers
-from airflow_sms_flow.core.rules import NumberFile
+from airflow_sms_flow.core.rules import AudienceRules, NumberFile
 from airflow_sms_flow.sources.files import open_bytes, open_file
+
+log = logging.getLogger(__name__)
 
 _LINES_AT_ONCE = 50_000
 
@@ -39,6 +43,26 @@ class NumbersRead:
                 "those of other countries with + and the country code, and take out what is no number"
             )
             raise InvalidInput(field, without_query(file.path), remedy)
+
+
+def read_lists(rules: AudienceRules) -> NumberLists:
+    """The numbers of the files that the rules name. Raises `InvalidInput` for one that cannot be read."""
+    return NumberLists(
+        allow=_numbers_of("allow_list", rules.allow_list, rules.default_region),
+        deny=_numbers_of("deny_list", rules.deny_list, rules.default_region),
+    )
+
+
+def _numbers_of(rule: str, file: NumberFile | None, region: str) -> PhoneSet | None:
+    if file is None:
+        return None
+    read = read_numbers(file, region, rule)
+    if rule == "deny_list":
+        read.refuse_unclear(file, region, rule)
+    log.info("%s: %s numbers", rule, f"{len(read.phones):,}")
+    if read.invalid + read.unclear:
+        log.warning("%s: %s entries are no valid number", rule, f"{read.invalid + read.unclear:,}")
+    return read.phones
 
 
 def read_numbers(file: NumberFile, region: str, field: str) -> NumbersRead:

@@ -98,12 +98,12 @@ def test_a_frame_of_mixed_values_is_refused_without_showing_one() -> None:
 
 def test_the_lists_of_numbers_allow_and_deny() -> None:
     """A missing number is neither denied nor allowed; without a list everybody passes."""
-    phones = pd.Series(["+12025550111", "+12025550112", None], dtype="string")
+    numbers = np.array([12025550111, 12025550112, 0])
     some = PhoneSet.of(["+12025550111"])
-    assert denied(phones, NumberLists(deny=some)).tolist() == [True, False, False]
-    assert not_allowed(phones, NumberLists(allow=some)).tolist() == [False, True, True]
-    assert not (denied(phones, NumberLists()) | not_allowed(phones, NumberLists())).any()
-    assert denied(pa.array(phones, pa.string()), NumberLists(deny=PhoneSet())).tolist() == [False] * 3
+    assert denied(numbers, NumberLists(deny=some)).tolist() == [True, False, False]
+    assert not_allowed(numbers, NumberLists(allow=some)).tolist() == [False, True, True]
+    assert not (denied(numbers, NumberLists()) | not_allowed(numbers, NumberLists())).any()
+    assert denied(numbers, NumberLists(deny=PhoneSet())).tolist() == [False] * 3
 
 
 def test_a_list_that_nobody_read_is_never_an_empty_one() -> None:

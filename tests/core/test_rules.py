@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from airflow_sms_flow.core.conditions import read_conditions
 from airflow_sms_flow.core.errors import BugError, InvalidInput
-from airflow_sms_flow.core.rules import REASONS, AudienceRules, Funnel
+from airflow_sms_flow.core.rules import REASONS, AudienceRules, Funnel, NumberFile
 
 
 @pytest.mark.parametrize(
@@ -49,3 +50,16 @@ def test_a_funnel_survives_the_way_through_json() -> None:
     assert list(funnel.to_dict()) == ["extracted", "kept", *REASONS]
     assert Funnel.from_dict(funnel.to_dict()) == funnel
     assert len({len(line) for line in str(funnel).splitlines()}) == 1
+
+
+def test_rules_come_back_from_a_file_as_they_went_in() -> None:
+    """A merge judges by the rules that stand in its pieces."""
+    rules = AudienceRules(
+        phone_fields=("mobilePhone", "phone"),
+        where=read_conditions([("country", "in", ["US", "CA"]), ("score", ">=", 5), ("email", "is missing")]),
+        deny_list=NumberFile("deny.csv", "cell"),
+        holdout=0.1,
+        max_recipients=5,
+    )
+    assert AudienceRules.from_json(rules.to_json()) == rules
+    assert AudienceRules.from_json(AudienceRules().to_json()) == AudienceRules()

@@ -35,7 +35,8 @@ class DagProcess:
         self.process.stdin.flush()
 
     def finish(self) -> dict[str, Any]:
-        """`{"state", "tasks": {task_id: state}, "xcoms": {task_id: {key: value}}}` of the run begun."""
+        """`{"state", "tasks": {task_id: state}, "xcoms": {task_id: {key: value}}}` of the run begun; the
+        ids of mapped tasks are `send[0]` and so on."""
         line = self.answers.readline()
         assert line, f"the process ended by itself:\n{self.log.read_text()[-5000:]}"
         answer: dict[str, Any] = json.loads(line)
@@ -89,16 +90,16 @@ def _serve(answers: IO[str]) -> None:
     from airflow.utils.db import initdb
 
     initdb()
-    bag = DagBag(str(DAGS))
     for line in sys.stdin:
         order = json.loads(line)
-        dag = bag.dags[order["dag_id"]]
+        # Parsed anew, as for every task of a real Airflow: `dag.test()` leaves rendered values in the DAG.
+        dag = DagBag(str(DAGS / f"{order['dag_id']}.py")).dags[order["dag_id"]]
         for task in dag.tasks:
             task.retry_delay = timedelta(seconds=0.1)
         date = order["logical_date"]
         dated = {"logical_date": pendulum.parse(date)} if date else {}
         run = dag.test(run_conf=order["conf"], **dated)
-        tasks = {ti.task_id: str(ti.state) for ti in run.get_task_instances()}
+        tasks = {_name(ti): str(ti.state) for ti in run.get_task_instances()}
         answer = {"state": str(run.state), "tasks": tasks, "xcoms": _xcoms(run.dag_id, run.run_id)}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
@@ -114,8 +115,13 @@ def _xcoms(dag_id: str, run_id: str) -> dict[str, dict[str, Any]]:
     with create_session() as session:
         for row in session.scalars(query):
             value = json.loads(row.value) if isinstance(row.value, str) else row.value
-            found.setdefault(row.task_id, {})[row.key] = value
+            found.setdefault(_name(row), {})[row.key] = value
     return found
+
+
+def _name(one: Any) -> str:
+    """Of a mapped task each index by itself: `send[0]`."""
+    return one.task_id if one.map_index < 0 else f"{one.task_id}[{one.map_index}]"
 
 
 if __name__ == "__main__":

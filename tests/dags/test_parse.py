@@ -15,7 +15,7 @@ from jsonschema import ValidationError, validate
 from tests.dags.dag_process import DAGS
 
 LISTS = '{"1201": "Store news", "1202": "Weekly offers"}'
-IDS = ("sms_campaign", "sms_from_warehouse", "sms_opt_in", "sms_opt_out")
+IDS = ("sms_campaign", "sms_campaign_sharded", "sms_from_warehouse", "sms_opt_in", "sms_opt_out")
 
 
 def read_dags() -> dict[str, Any]:
@@ -77,6 +77,7 @@ def test_each_field_of_a_form_has_a_title_and_its_default_is_valid(dags: dict[st
     ("dag_id", "names"),
     [
         ("sms_campaign", {"smart_list", "list_id", "message", "campaign", "dry_run", "on_backfill"}),
+        ("sms_campaign_sharded", {"smart_list", "list_id", "message", "shards", "dry_run", "on_backfill"}),
         ("sms_from_warehouse", {"list_id", "max_recipients", "dry_run", "on_backfill"}),
         ("sms_opt_in", {"smart_list", "list_id", "acquisition_campaign_id", "dry_run", "on_backfill"}),
         ("sms_opt_out", {"smart_list", "list_id", "campaign", "dry_run", "on_backfill"}),
@@ -116,9 +117,19 @@ def test_the_tasks_stand_in_the_order_of_the_flow(dags: dict[str, Any]) -> None:
     """Extract, prepare, act, wait, welcome."""
     orders = {dag_id: [task.task_id for task in dags[dag_id].topological_sort()] for dag_id in IDS}
     assert orders["sms_campaign"] == ["extract", "prepare", "send", "summary"]
+    assert orders["sms_campaign_sharded"] == ["extract", "prepare", "send", "report"]
     assert orders["sms_from_warehouse"] == ["extract", "prepare", "send", "summary"]
     assert orders["sms_opt_in"] == ["extract", "prepare", "subscribe", "wait", "welcome", "summary"]
     assert orders["sms_opt_out"] == ["extract", "unsubscribe"]
+
+
+def test_the_sending_tasks_run_in_the_configured_pool_or_in_one_that_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Tasks of a pool that does not exist would wait for ever."""
+    for configured, pool in (("", "default_pool"), ("sms", "sms")):
+        monkeypatch.setenv("AIRFLOW__SMS_FLOW__POOL", configured)
+        assert read_dags()["sms_campaign_sharded"].get_task("send").pool == pool
 
 
 def test_the_welcome_is_sent_once_ever(dags: dict[str, Any]) -> None:
