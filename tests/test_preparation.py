@@ -211,6 +211,17 @@ def test_no_file_gets_its_name_unless_all_are_whole(tmp_path: Path, monkeypatch:
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_display_names_of_all_files_are_known(tmp_path: Path) -> None:
+    """A text may name a field that only one of the exports has."""
+    paths = [f"{tmp_path}/{name}.parquet" for name in ("name", "country")]
+    for path, field in zip(paths, ("name", "country"), strict=True):
+        lead = pa.table({"id": [1], "mobilePhone": ["202-555-0101"], field: ["x"]})
+        names = {storage.DISPLAY_NAMES_KEY: f'{{"The {field}": "{field}"}}'}
+        storage.write_parquet(path, [lead], metadata=names)
+    info = storage.check_prepared(prepare(paths, tmp_path / "out").audiences[0].path)
+    assert info.display_names == {"The name": "name", "The country": "country"}
+
+
 def test_labels_of_the_caller_travel_along(tmp_path: Path) -> None:
     """In all files; only the audiences say that they were prepared, so that nobody sends to the rejected."""
     path = write(tmp_path / "leads.parquet", [{"id": 1, "mobilePhone": "202-555-0101"}])

@@ -163,6 +163,13 @@ def test_the_winner_is_the_lowest_id_or_what_keep_names() -> None:
     assert winner("score") == [2]
 
 
+def test_the_row_that_stays_of_a_lead_is_the_same_in_any_order() -> None:
+    """Also where only a column that no rule names tells the rows apart."""
+    rows = [{"id": 1, "mobilePhone": "202-555-0132", "name": name} for name in ("Ann", "Bo", "Cy")]
+    kept = [prepare(leads(*some), PLAIN)[0][0]["name"] for some in (rows, rows[::-1], rows[1:] + rows[:1])]
+    assert len(set(kept)) == 1
+
+
 def test_one_lead_in_several_rows_gets_one_text_and_a_yes_in_any_row_counts() -> None:
     """Two exports may hold one lead, with two numbers or with an older blocklist flag."""
     table = leads(
