@@ -39,7 +39,7 @@ def test_the_deferral_ends_at_the_timeout_however_often_it_is_renewed(world: Wor
 
 def test_what_was_found_until_the_timeout_still_counts(world: World) -> None:
     """Somebody looked after them in time, though nobody woke the sensor."""
-    sensor = world.sensor(world.ask(ann="Y"), timeout=2 * HOUR, poke_interval=HOUR)
+    sensor = world.sensor(world.ask(ann="Y"), timeout=2 * HOUR, poke_interval=HOUR / 4)
     assert world.start(sensor) is None
     assert world.fire()["confirmed"] == 1
     world.advance(2 * HOUR)
