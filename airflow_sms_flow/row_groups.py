@@ -50,7 +50,8 @@ class RowGroups:
 
     def close(self) -> None:
         """Write the end of the file."""
-        self._opened(self._schema.empty_table()).close()
+        nothing = pa.Table.from_batches([], self._schema)  # `empty_table` would import pandas
+        self._opened(nothing).close()
 
     def _opened(self, first: pa.Table) -> pq.ParquetWriter:
         if self._file is None:

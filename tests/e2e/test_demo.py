@@ -57,12 +57,22 @@ def test_the_demo_runs_three_campaigns_and_accounts_for_everybody(tmp_path: Path
     assert (tmp_path / "demo" / "airflow" / "sms_flow" / "ledger.db").is_file()
 
 
+def heed_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_the_ui_starts_tells_where_it_is_and_ends_with_ctrl_c(tmp_path: Path) -> None:
     """Airflow with three DAGs without import errors, two connections, and no process left behind."""
     port, sandbox_port = free_port(), free_port()
     command = demo_command(tmp_path / "ui", "ui", "--port", str(port), "--sandbox-port", str(sandbox_port))
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"}
+        # A shell lets its background jobs ignore Ctrl-C, and their children inherit that.
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=heed_ctrl_c,
     ) as process:
         try:
             assert process.stdout is not None

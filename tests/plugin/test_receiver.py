@@ -238,9 +238,14 @@ def test_an_address_that_is_nearly_right_is_hidden_as_well(path: str) -> None:
     assert SECRET not in repr(scope)
 
 
-def test_the_servers_own_loggers_hide_it_as_well(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_servers_own_loggers_hide_it_as_well(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What they say before or beside the application; the arguments stay as many as they were."""
-    caplog.set_level(logging.DEBUG)
+    for name in ("uvicorn", "uvicorn.access", "uvicorn.asgi", "uvicorn.error"):
+        # A server that ran in this process has left them with handlers of their own.
+        monkeypatch.setattr(logging.getLogger(name), "propagate", True)
+        caplog.set_level(logging.DEBUG, logger=name)
     hide_in_server_logs()
     address = f"/sms-flow/callbacks/{SECRET}"
     scope = {"type": "http", "path": address, "status": 200}
