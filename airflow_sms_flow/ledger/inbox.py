@@ -9,6 +9,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
+from sqlalchemy import Sequence as IdSequence
 from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
@@ -56,28 +57,36 @@ class Verdict:
 
 
 def store(connection: Connection, rows: Sequence[RawCallback]) -> int:
-    """Keep these; those that stand there already are left out. Returns how many are new."""
+    """Keep these, to be heard in this order; those that stand there already are left out. Returns how many
+    are new."""
     stored = 0
     for start in range(0, len(rows), _AT_ONCE):
         values = [_values(row) for row in rows[start : start + _AT_ONCE]]
         if connection.dialect.name == "sqlite":
             stored += connection.execute(sqlite.insert(callbacks).on_conflict_do_nothing(), values).rowcount
-        else:  # in one order for everybody: two that store the same callbacks would wait for each other
-            values.sort(key=lambda row: str(row["dedupe_key"]))
+        else:
             columns = {name: [row[name] for row in values] for name in _COLUMNS}
             stored += len(connection.execute(_insert_arrays(), columns).all())
     return stored
 
 
 _COLUMNS = ("dedupe_key", "company_key", "received_at", "source", "headers", "body")
+#: PostgreSQL's own for the column `id`.
+_IDS = IdSequence("sms_flow_callbacks_id_seq")
 
 
 @cache
 def _insert_arrays() -> ReturningInsert[tuple[int]]:
-    """One array a column: the statement is the same for any number of rows, and so is compiled once."""
+    """One array a column: the statement is the same for any number of rows, and so is compiled once.
+
+    Ids follow the order of arrival. But the rows are written in one order for everybody, or two who store the
+    same callbacks would wait for each other.
+    """
     arrays = (bindparam(name, type_=postgresql.ARRAY(callbacks.c[name].type)) for name in _COLUMNS)
     rows = func.unnest(*arrays).table_valued(*_COLUMNS).render_derived()
-    insert = postgresql.insert(callbacks).from_select(list(_COLUMNS), select(rows))
+    numbered = select(_IDS.next_value().label("id"), *(rows.c[name] for name in _COLUMNS)).cte("numbered")
+    in_one_order = select(numbered).order_by(numbered.c.dedupe_key, numbered.c.id)
+    insert = postgresql.insert(callbacks).from_select(["id", *_COLUMNS], in_one_order)
     return insert.on_conflict_do_nothing().returning(callbacks.c.id)
 
 

@@ -53,6 +53,15 @@ def test_hearing_goes_in_batches_oldest_first(ledger: Ledger) -> None:
     assert ledger.hear_all() == ledger.hear() == Heard(0, 0, 0)
 
 
+def test_what_is_stored_together_is_heard_in_the_order_of_arrival(ledger: Ledger, engine: Engine) -> None:
+    """Whatever the vendor calls it: somebody who came, left and came again was new twice."""
+    names = ["CB9", "CB10", "CB1", "CB2", "AA", "ZZ"]
+    ledger.store_callbacks([raw(joined(A, n) | {"event_id": name}) for n, name in enumerate(names)])
+    query = select(callbacks.c.dedupe_key).order_by(callbacks.c.id)
+    with engine.connect() as connection:
+        assert [key.split(":")[1] for key in connection.execute(query).scalars()] == names
+
+
 def test_what_is_unknown_or_unreadable_is_kept_and_marked(ledger: Ledger, engine: Engine) -> None:
     """And never looked at again."""
     strange = {"event_id": "1", "callback_type": "wallet_item_install"}
