@@ -13,11 +13,13 @@ Why it is exact is said where it is done; `tests/core/test_numbering.py` holds i
 
 from __future__ import annotations
 
+import string
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import phonenumbers
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -51,6 +53,12 @@ _BETWEEN = r"[- ./()\[\]\x{a0}\x{2010}-\x{2015}]*"
 _ONE_NUMBER = rf"^{_BEFORE}\+?(?:{_BETWEEN}[0-9]){{3,}}{_AFTER}$"
 # An extension, which E.164 does not show: the plainest of the ways to write one that the library knows.
 _EXTENSION = r"(?i)^(.*[0-9]) *(?:x|ext|extn|extension)[.:]? *[0-9]{1,6}$"
+# Letters behind three digits, the last of them at the end, where no extension can be. Without X, which is
+# punctuation, too, and begins a second number after a slash.
+_WORDS = (
+    rf"^{_BEFORE}\+?(?:{_BETWEEN}[0-9]){{3}}(?:{_BETWEEN}[0-9A-WYZa-wyz])*{_BETWEEN}[A-WYZa-wyz]{_AFTER}$"
+)
+_SPELLS = r"[0-9](?:.*[A-Za-z]){3}"  # Fewer letters are dropped as slips.
 _NO_DIGITS = r"^[\x00-/:<-\x7f]*$"
 _LONGEST = 250  # The library counts characters, and refuses more; these are bytes.
 
@@ -80,28 +88,44 @@ def _dialled(texts: Texts) -> Texts:
     `parse` drops the surroundings of such a text, finds the rest viable, and no extension in it, for each
     way to write one needs a letter or one of "#~,;". From there on it looks at nothing but plus and digits.
     With our extension behind it the text is viable too, and that extension is the one that `parse` drops.
+    A text with words (1-800-FLOWERS, or a label at the end) is viable as well; they are dialled by keypad.
     """
     plain = _match(texts, _ONE_NUMBER) & (_sizes(texts) <= _LONGEST)
     others = texts.filter(pa.array(~plain))
-    shorter = pc.replace_substring_regex(others, _EXTENSION, r"\1")
     short = _sizes(others) <= _LONGEST
+    shorter = pc.replace_substring_regex(others, _EXTENSION, r"\1")
     one = _where(_match(shorter, _ONE_NUMBER) & short, _plus_and_digits(shorter), None)
+    words = _match(others, _WORDS) & short
+    one = _replaced(one, words, _dialled_by_words(others.filter(pa.array(words))))
     none = _match(others, _NO_DIGITS) & short
     return _replaced(_plus_and_digits(texts), ~plain, _where(none, "", one))
 
 
+def _dialled_by_words(texts: Texts) -> Texts:
+    """Those that `_WORDS` match: from three letters on each letter is a digit, as on a phone's keys."""
+    from_number_on = pc.replace_substring_regex(texts, rf"^{_BEFORE}", "")
+    letters = string.ascii_letters
+    keys = str.maketrans(letters, phonenumbers.convert_alpha_characters_in_number(letters))
+    spelled = [text.translate(keys) for text in from_number_on.to_pylist()]
+    spells = _match(from_number_on, _SPELLS)
+    return _plus_and_digits(_where(spells, pa.array(spelled, pa.large_string()), from_number_on))
+
+
 def _plus_and_digits(texts: Texts) -> Texts:
-    """The texts without any other byte; "" for null. Twice as fast as by a pattern."""
+    """The texts without any other byte; "" for null. Several times as fast as by a pattern."""
     if not len(texts):
         return texts  # perhaps without any buffers
     _, offsets, data = texts.buffers()
     starts = np.frombuffer(offsets, np.int64)[texts.offset :][: len(texts) + 1]
     letters = np.frombuffer(data or b"", np.uint8)[starts[0] : starts[-1]]
     kept = (letters - ord("0") < 10) | (letters == ord("+"))  # unsigned: what is below "0" becomes large
-    before = np.zeros(len(letters) + 1, np.int64)
-    np.cumsum(kept, out=before[1:])
-    places: Any = before[starts - starts[0]]
-    return pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(places), pa.py_buffer(letters[kept]))
+    counts = np.zeros(len(texts) + 1, np.int64)
+    filled = np.flatnonzero(np.diff(starts))
+    if len(filled):
+        counts[filled + 1] = np.add.reduceat(kept, starts[filled] - starts[0], dtype=np.int64)
+    places: Any = counts.cumsum()  # the stubs do not know that an array is a buffer
+    chosen: Any = np.compress(kept, letters)
+    return pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(places), pa.py_buffer(chosen))
 
 
 def _with_calling_code(dialled: Texts, codes: Ints, regions: Sequence[str]) -> Texts:
@@ -112,8 +136,12 @@ def _with_calling_code(dialled: Texts, codes: Ints, regions: Sequence[str]) -> T
         plan = regions_of(home.code) if home else None
         return _called_from(home, plan[0], digits) if home and plan else _nothing(digits)
 
-    local = _match(dialled, "^[0-9]")
+    local = _begin_with_digit(dialled)
     return _where(local, _by_kind(dialled, np.where(local, codes, -1), from_region, _FEW), dialled)
+
+
+def _begin_with_digit(dialled: Texts) -> Mask:
+    return _mask(pc.greater_equal(dialled, _text("0")))  # A plus is less, and so is "".
 
 
 def _called_from(home: Region, main: Region, digits: Texts) -> Texts:
@@ -140,8 +168,8 @@ def _judged(worldwide: Texts, few: int) -> Texts:
         plan = regions_of(code)
         return _judged_by(plan, numbers, few) if plan else _nothing(numbers)
 
-    heads = pc.utf8_slice_codeunits(worldwide, 1, 4).dictionary_encode()
-    known = [calling_code(head) for head in heads.dictionary.to_pylist()]
+    heads = pc.binary_slice(worldwide.cast(pa.large_binary()), 1, 4).dictionary_encode()
+    known = [calling_code(head.decode()) for head in heads.dictionary.to_pylist()]
     codes = np.array([*known, -1])[heads.indices.fill_null(-1).to_numpy()]
     return _where(_mask(pc.equal(worldwide, _text(""))), "", _by_kind(worldwide, codes, of_code, few))
 
@@ -231,7 +259,7 @@ def _text(text: str | None) -> Any:
 
 
 def _after(start: str, texts: Texts) -> Texts:
-    return pc.binary_join_element_wise(_text(start), texts, _text(""))
+    return pc.utf8_replace_slice(texts, 0, 0, start)  # several times as fast as joining
 
 
 def _nothing(texts: Texts) -> Texts:
