@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +80,9 @@ class AirflowTask:
         self.api._call("PATCH", path, {"new_state": "failed"})
 
     def clear(self) -> None:
-        """As the button in the UI does: the task runs again."""
+        """As the button in the UI does: the task runs again. First the run has to end, too: a scheduler that
+        is just about to end it would leave the cleared task in a run that is over."""
+        self._wait_for("the run", lambda: self.api.run_state(DAG_ID, self.run_id), "failed", "success")
         self.api._call(
             "POST",
             f"/dags/{DAG_ID}/clearTaskInstances",
@@ -93,10 +95,13 @@ class AirflowTask:
 
     def wait_until(self, *states: str) -> None:
         """Until it is in one of these."""
+        self._wait_for("the task", self.state, *states)
+
+    def _wait_for(self, what: str, state_of: Callable[[], str | None], *states: str) -> None:
         deadline = time.monotonic() + _WAIT_SECONDS
-        while (state := self.state()) not in states:
+        while (state := state_of()) not in states:
             if time.monotonic() > deadline:
-                raise AssertionError(f"the task is {state}, not {' or '.join(states)}")
+                raise AssertionError(f"{what} is {state}, not {' or '.join(states)}")
             time.sleep(0.2)
 
     def report(self) -> dict[str, Any]:
