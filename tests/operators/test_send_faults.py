@@ -6,6 +6,7 @@ import json
 import re
 import threading
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -71,6 +72,27 @@ def test_a_doubt_that_vibes_has_told_about_is_settled_by_the_next_try(world: Wor
         ledger.store_callbacks([RawCallback("acme", datetime.now(UTC), "", {}, body, "key")])
     report = world.run(send(audience=audience), Run().again())
     assert (report["in_doubt"], report["already"], report["attempted"]) == (0, 1, 0)
+
+
+def test_one_word_settles_the_doubts_of_all_shards(world: World) -> None:
+    """The tasks of a mapped send share one campaign key: what a person found out holds for all of them, and
+    each shard's next try texts its own people, once."""
+    world.join(ANN, BOB, CYD)
+    shards = [world.audience(ANN, BOB, name="audience-00"), world.audience(CYD, name="audience-01")]
+
+    def send_all(run: Run) -> list[dict[str, Any]]:
+        mapped = enumerate(shards)
+        return [world.run(send(audience=path), replace(run, map_index=index)) for index, path in mapped]
+
+    world.fault("reset_before", path="*/events")
+    assert [report["in_doubt"] for report in send_all(Run())] == [2, 1]
+    world.all_well()
+    (key,) = {report["campaign_key"] for report in send_all(Run().again())}
+    assert world.caller.effects("event_accepted") == []
+    with closing(open_ledger()) as ledger:
+        assert ledger.settle_in_doubt(key, sent=False, by="ann") == 3
+    assert [report["accepted"] for report in send_all(Run().again().again())] == [2, 1]
+    assert [len(world.texts(phone)) for phone in (ANN, BOB, CYD)] == [1, 1, 1]
 
 
 def test_an_event_without_an_answer_in_time_is_in_doubt(
