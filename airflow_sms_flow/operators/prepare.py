@@ -155,6 +155,15 @@ def _names(rule: str, value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _held_back(rule: str, value: Any) -> Any:
+    """Such columns, at least one where they come as a text: who left the field empty meant no such thing."""
+    names = _names(rule, value)
+    if isinstance(value, str) and not names:
+        remedy = "names no column, so nobody would be held back; name some (in the DAG file () means nobody)"
+        raise InvalidInput(rule, value, remedy)
+    return names
+
+
 def _number_file(rule: str, value: Any) -> NumberFile | None:
     """A path, a reference that a task pushed, or a mapping that names the column, too."""
     column = None
@@ -174,7 +183,7 @@ def _number_file(rule: str, value: Any) -> NumberFile | None:
 
 _READ: Mapping[str, Callable[[str, Any], Any]] = {
     "phone_fields": _names,
-    "suppress": _names,
+    "suppress": _held_back,
     "where": lambda rule, value: read_conditions(value),
     "allow_list": _number_file,
     "deny_list": _number_file,

@@ -121,6 +121,7 @@ def test_the_log_has_the_funnel_and_no_number(
         ("phone_fields", ()),
         ("keep", ""),
         ("suppress", (1,)),
+        ("suppress", ""),
         ("where", [("country", "==", "US")]),
         ("where", "country = US"),
         ("allow_list", 5),
@@ -144,6 +145,16 @@ def test_a_rule_that_is_rendered_later_is_checked_then(leads: str) -> None:
     operator.render_template_fields({"params": {"region": "Texas"}})  # type: ignore[typeddict-item]  # as above
     with pytest.raises(AirflowFailException, match="default_region='Texas'"):
         operator.execute({})  # type: ignore[typeddict-item]  # as above
+
+
+def test_an_empty_field_does_not_switch_off_the_blocklist(leads: str) -> None:
+    """Who cleared it in a form meant no such thing; who writes () into the DAG file does."""
+    for cleared in ("", " , "):
+        operator = PrepareAudienceOperator(task_id="p", audience=leads, suppress="{{ params.suppress }}")
+        operator.render_template_fields({"params": {"suppress": cleared}})  # type: ignore[typeddict-item]  # as above
+        with pytest.raises(AirflowFailException, match=r"suppress=.*nobody would be held back"):
+            operator.execute({})  # type: ignore[typeddict-item]  # as above
+    assert prepared_ids(leads)[1] is None
 
 
 def test_a_wrong_audience_fails_at_once_by_name(leads: str) -> None:
