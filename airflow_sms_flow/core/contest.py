@@ -16,13 +16,16 @@ import pyarrow as pa
 import pyarrow.compute as arrow_compute
 
 from airflow_sms_flow.core.cells import as_text
+from airflow_sms_flow.core.errors import InvalidInput
 from airflow_sms_flow.core.filters import Mask
 from airflow_sms_flow.core.phone_set import Numbers
-from airflow_sms_flow.core.rules import NEWEST_UPDATED, AudienceRules
+from airflow_sms_flow.core.rules import NEWEST_UPDATED, UPDATED_AT, AudienceRules
 
 #: Its stubs know no function of one value of Python's own.
 pc: Any = arrow_compute
 
+#: In microseconds: nanoseconds end in the year 2262, and warehouses write 9999 for "never".
+_EPOCH = pd.Timestamp(0, tz="UTC").as_unit("us")
 _NO_TEXT = pa.scalar(None, pa.string())
 
 
@@ -96,11 +99,13 @@ def _all_but_the_first(key: Numbers, worst_last: Sequence[npt.NDArray[Any]]) -> 
 
 
 def _moments(texts: Any) -> npt.NDArray[np.float64]:
-    """Seconds since 1970 of ISO 8601 texts, those without a zone read as UTC; NaN for anything else."""
-    moments = pd.to_datetime(texts.to_pandas().astype(object), utc=True, format="ISO8601", errors="coerce")
-    seconds: npt.NDArray[np.float64] = (
-        (moments - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
-    ).to_numpy()
+    """Seconds since 1970 of ISO 8601 texts, those without a zone read as UTC; NaN where there is none."""
+    cells = texts.to_pandas().astype(object)
+    moments = pd.to_datetime(cells, utc=True, format="ISO8601", errors="coerce").dt.as_unit("us")
+    if odd := int((moments.isna() & cells.str.strip().fillna("").ne("")).sum()):
+        remedy = f"{odd} leads that share a number hold something in {UPDATED_AT} that is no ISO 8601 moment"
+        raise InvalidInput("keep", NEWEST_UPDATED, f"{remedy}; clean the column, or keep by another one")
+    seconds: npt.NDArray[np.float64] = (moments - _EPOCH).dt.total_seconds().to_numpy()
     return seconds
 
 

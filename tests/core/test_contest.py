@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 
 from airflow_sms_flow.core.contest import Ranks, losers, rank, repeated
+from airflow_sms_flow.core.errors import InvalidInput
 from airflow_sms_flow.core.rules import AudienceRules
 
 
@@ -51,19 +52,29 @@ def test_numbers_win_over_texts_and_both_over_nothing(cells: list[object], best_
 
 
 def test_moments_are_compared_in_their_zones() -> None:
-    """Without a zone it is UTC; what is no moment comes last."""
+    """Without a zone it is UTC; what is missing comes last. Warehouses write "never" as the year 9999."""
     cells = [
+        "9999-12-31T00:00:00Z",
         "2026-01-01T23:00:00-08:00",
         "2026-01-02T06:59:59.5Z",
         "2026-01-02 06:00",
         "2026-01-02",
-        "soon",
+        " ",
         None,
     ]
     rows = pa.record_batch({"updatedAt": cells})
     found = rank(rows, AudienceRules(suppress=(), keep="newest_updated"), content=False).number
-    assert found[:4].tolist() == sorted(found[:4].tolist(), reverse=True)
-    assert np.isnan(found[4:]).all()
+    assert found[:5].tolist() == sorted(found[:5].tolist(), reverse=True)
+    assert np.isnan(found[5:]).all()
+
+
+@pytest.mark.parametrize("odd", ["soon", "01/08/2026 10:00", "8 Jan 2026", "2026-01-08T00:00:00Z+0000"])
+def test_what_is_no_moment_is_never_taken_for_the_oldest(odd: str) -> None:
+    """Then the lowest id would win without a word. The error shows no cell."""
+    rows = pa.record_batch({"updatedAt": ["2026-01-02", odd, None]})
+    with pytest.raises(InvalidInput, match="keep='newest_updated': 1 leads") as error:
+        rank(rows, AudienceRules(suppress=(), keep="newest_updated"), content=False)
+    assert odd not in str(error.value)
 
 
 def test_equal_rows_have_equal_contents_and_others_do_not() -> None:
