@@ -104,8 +104,12 @@ def _text(value: Any, name: str) -> str | None:
             return None
         case float() if value.is_integer() and abs(value) < 2**53:
             return str(int(value))
+        case Decimal() if not value.is_finite():
+            return None
+        case Decimal() if value == (whole := value.to_integral_value()):
+            return format(whole, "f")
         case Decimal():
-            return format(value, "f") if value.is_finite() else None
+            return format(value, "f")
         case int() | float() | UUID():
             return str(value)
         case datetime() | date():
