@@ -111,7 +111,8 @@ def weigh(read: Read, seen: Look, rules: AudienceRules, lists: NumberLists) -> V
     codes = _judged_alone(seen, numbers, rules, lists)
     codes[_beaten(read, seen.ids, numbers, codes == 0, rules)] = _CODES["duplicate"]
     if rules.holdout:
-        codes[(codes == 0) & held_out(seen.ids, rules.holdout, rules.holdout_name)] = _CODES["holdout"]
+        out = held_out(_lowest_ids(seen.ids, numbers), rules.holdout, rules.holdout_name)
+        codes[(codes == 0) & out] = _CODES["holdout"]
     verdicts = Verdicts(seen.ids, numbers, codes)
     rules.check_size(verdicts.funnel)
     return verdicts
@@ -199,6 +200,12 @@ def _ranks(read: Read, rivals: Mask, again: Mask, rules: AudienceRules) -> Ranks
         those = slice(start, start := start + rows.num_rows)
         ranks.append(rank(rows.filter(pa.array(rivals[those])), rules, whole_rows))
     return Ranks.together(ranks)
+
+
+def _lowest_ids(ids: Numbers, numbers: Numbers) -> Numbers:
+    """For each row the lowest id that has its number, whatever was decided about that one: which lead of a
+    number is kept may change from day to day, and a person in the holdout must not."""
+    return pd.Series(ids).groupby(numbers).transform("min").to_numpy()
 
 
 def _in(numbers: Numbers, others: Numbers) -> Mask:

@@ -14,8 +14,8 @@ from airflow_sms_flow.core.values import read_limit, read_share
 #: Why a lead is no part of the audience, in the order in which the reasons are tried.
 #:
 #: `filtered` comes first, so that all others speak of the people who were meant; a suppressed lead's numbers
-#: stay suppressed although that lead is filtered. `holdout` comes last: it looks at the one lead that would
-#: have got the text, so that nobody who is held out gets it through a second lead with the same number.
+#: stay suppressed although that lead is filtered. `holdout` comes last: it is about those who would have got
+#: the text, and about a number as a whole, so that nobody who is held out gets it through a second lead.
 REASONS = (
     "filtered",
     "suppressed",
@@ -62,7 +62,7 @@ class AudienceRules:
     `where`: conditions that a lead must all meet.
     `allow_list`, `deny_list`: files of numbers; only those of the first, none of the second.
     `holdout`: the share of the audience, from 0 to less than 1, that is kept back for comparison, chosen by a
-    hash of the lead's id and `holdout_name`.
+    hash of `holdout_name` and the lowest id among all leads with the number, whichever of them is kept.
     `max_recipients`: more than these are a mistake, so that there is no audience at all.
 
     Raises `InvalidInput` for what can never work. Whether `default_region` exists is checked here, too.

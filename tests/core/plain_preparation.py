@@ -46,7 +46,12 @@ def plain_preparation(rows: list[Row], rules: AudienceRules, denied: set[str]) -
         groups = [list(some) for _, some in groupby(ranked, key=lambda place: key(rows[place]))]
         reasons |= {place: "duplicate" for _, *others in groups for place in others}
         places = [first for first, *_ in groups]
-    chosen = held_out([rows[place]["id"] for place in places], rules.holdout, rules.holdout_name)
+    numbers = [next(iter(valid_numbers(row, rules)), None) for row in rows]
+    lowest: dict[str | None, int] = {}
+    for row, number in zip(rows, numbers, strict=True):
+        lowest[number] = min(row["id"], lowest.get(number, row["id"]))
+    owners = [lowest[numbers[place]] for place in places]
+    chosen = held_out(owners, rules.holdout, rules.holdout_name)
     reasons |= {place: "holdout" for place, out in zip(places, chosen, strict=True) if out}
     return Counter(
         told(row, next(iter(valid_numbers(row, rules)), None), reasons.get(place))

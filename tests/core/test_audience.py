@@ -284,6 +284,26 @@ def test_nobody_who_is_held_out_gets_the_text_through_a_second_lead() -> None:
     assert reasons(table, rules) == {first: "holdout", 99: "duplicate"}
 
 
+@pytest.mark.parametrize("keep", ["newest_updated", "lowest_id"])
+def test_a_person_in_the_holdout_stays_there_whichever_lead_is_kept(keep: str) -> None:
+    """Another lead of the number was changed last, or the lowest does not meet the conditions any more."""
+    chosen = held_out(range(1, 50), 0.5, "")
+    first = 1 + int(chosen.argmax())
+    later = first + int(chosen[first - 1 :].argmin())
+    rules = AudienceRules(suppress=(), holdout=0.5, keep=keep, where=RULES.where)
+    for days in (("2026-01-02", "2026-01-01"), ("2026-01-02", "2026-01-03")):
+        for country in ("US", "CA"):
+            found = reasons(
+                leads(
+                    {"id": first, "mobilePhone": "202-555-0132", "country": country, "updatedAt": days[0]},
+                    {"id": later, "mobilePhone": "202-555-0132", "country": "US", "updatedAt": days[1]},
+                ),
+                rules,
+            )
+            assert None not in found.values()
+            assert "holdout" in found.values()
+
+
 def test_too_many_people_stop_the_preparation() -> None:
     """The cap stops, it never cuts; whom the rules drop do not count."""
     table = leads(*({"mobilePhone": f"202-555-01{number}"} for number in range(10, 15)), {})
@@ -304,7 +324,9 @@ ROWS = st.lists(
             "country": st.sampled_from([None, "", "US", "United Kingdom", "Narnia"]),
             "blackListed": st.sampled_from([None, False, True]),
             "score": st.sampled_from([None, "", "1", "10", "9", "high", "low"]),
-            "updatedAt": st.sampled_from([None, "2026-01-02T00:00:00Z", "2026-01-02T01:00:00+02:00", "soon"]),
+            "updatedAt": st.sampled_from(
+                [None, "2026-01-02T00:00:00Z", "2026-01-02T01:00:00+02:00", "9999-12-31T00:00:00Z"]
+            ),
             "name": st.sampled_from([None, "Ann", "Bo"]),
         }
     ),
