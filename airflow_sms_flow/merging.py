@@ -7,6 +7,7 @@ in all. Takes some thirty bytes of memory a lead.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from airflow_sms_flow.preparation import PreparedFiles, unified, with_all, write
 from airflow_sms_flow.storage import (
     FILES_KEY,
     PREPARED_KEY,
+    RENAMED_KEY,
     display_names,
     read_batches,
     read_metadata,
@@ -33,7 +35,6 @@ from airflow_sms_flow.storage import (
 )
 
 _ROWS = 50_000
-_RAW = {f"{name}_raw": name for name in OWN_COLUMNS}
 
 
 def common_rules(audiences: Sequence[str]) -> AudienceRules:
@@ -94,7 +95,8 @@ class _Pieces:
         rejected = tuple(f"{folder}/rejected.parquet" for folder in folders)
         everything = [*audiences, *rejected]
         schema = unified(everything, [_extracted_schema(path) for path in everything])
-        shown = {name: _RAW.get(column, column) for name, column in names.items()}
+        back = {column: name for path in audiences for column, name in _renamed(path).items()}
+        shown = {name: back.get(column, column) for name, column in names.items()}
         return cls(tuple(audiences), rejected, schema, shown)
 
     def read(self, names: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
@@ -136,7 +138,7 @@ class _Rows(NamedTuple):
 def _read(path: str, names: Sequence[str]) -> Iterator[_Rows]:
     """Of a prepared file those of the named columns that it has."""
     schema = read_schema(path)
-    stored = {name: column for column, name in _extracted_names(schema).items() if name in names}
+    stored = {name: column for column, name in _extracted_names(path, schema).items() if name in names}
     own = [name for name in OWN_COLUMNS if name in schema.names]
     for rows in read_batches(path, [*stored.values(), *own], _ROWS):
         leads = pa.RecordBatch.from_arrays([rows.column(column) for column in stored.values()], list(stored))
@@ -144,13 +146,18 @@ def _read(path: str, names: Sequence[str]) -> Iterator[_Rows]:
         yield _Rows(leads, rows.column("phone"), reasons)
 
 
-def _extracted_names(schema: pa.Schema) -> dict[str, str]:
+def _extracted_names(path: str, schema: pa.Schema) -> dict[str, str]:
     """The columns of a prepared file that came with the extraction, and what they were called there."""
-    return {column: _RAW.get(column, column) for column in schema.names if column not in OWN_COLUMNS}
+    back = _renamed(path)
+    return {column: back.get(column, column) for column in schema.names if column not in OWN_COLUMNS}
+
+
+def _renamed(path: str) -> dict[str, str]:
+    return dict(json.loads(read_metadata(path).get(RENAMED_KEY, "{}")))
 
 
 def _extracted_schema(path: str) -> pa.Schema:
     schema = read_schema(path)
     return pa.schema(
-        [schema.field(column).with_name(name) for column, name in _extracted_names(schema).items()]
+        [schema.field(column).with_name(name) for column, name in _extracted_names(path, schema).items()]
     )

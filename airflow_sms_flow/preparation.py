@@ -16,7 +16,15 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import pyarrow as pa
 
-from airflow_sms_flow.core.audience import Verdicts, judge, prepared_schema, renamed_display_names, split
+from airflow_sms_flow.core.audience import (
+    OWN_COLUMNS,
+    Verdicts,
+    judge,
+    prepared_schema,
+    renamed,
+    renamed_display_names,
+    split,
+)
 from airflow_sms_flow.core.errors import InvalidInput
 from airflow_sms_flow.core.filters import NumberLists
 from airflow_sms_flow.core.leads import needed_columns
@@ -29,6 +37,7 @@ from airflow_sms_flow.storage import (
     DISPLAY_NAMES_KEY,
     FILES_KEY,
     PREPARED_KEY,
+    RENAMED_KEY,
     display_names,
     parquet_writer,
     read_batches,
@@ -81,6 +90,7 @@ def prepare_files(
     leads = _Leads.of(paths)
     for columns in leads.columns:
         needed_columns(columns, rules)
+    prepared_schema(leads.schema)  # before hours of work
     verdicts = judge(leads.read, leads.schema.names, rules, lists)
     return write_files(leads, verdicts, rules, folder, shards, metadata or {})
 
@@ -141,6 +151,9 @@ def unified(paths: Sequence[str], schemas: Sequence[pa.Schema]) -> pa.Schema:
                 schema = schema.append(field)
             elif pa.types.is_null(known.type):
                 schema = schema.set(schema.get_field_index(field.name), field)
+            elif {known.type, field.type} == {pa.bool_(), pa.string()}:
+                # A query's column is text where its first rows are all missing.
+                schema = schema.set(schema.get_field_index(field.name), pa.field(field.name, pa.string()))
             elif field.type not in (known.type, pa.null()):
                 remedy = (
                     f"has {field.type} in {field.name!r}, and {paths[0]} {known.type}; extract both alike"
@@ -171,7 +184,12 @@ def write_files(
 ) -> PreparedFiles:
     """Each lead into the file of its verdict."""
     shown = renamed_display_names(leads.display_names, leads.schema.names)
-    labels = {**metadata, DISPLAY_NAMES_KEY: json.dumps(shown, sort_keys=True)}
+    moved = [name for name in OWN_COLUMNS if name in leads.schema.names]
+    labels = {
+        **metadata,
+        DISPLAY_NAMES_KEY: json.dumps(shown, sort_keys=True),
+        RENAMED_KEY: json.dumps({renamed(name, leads.schema.names): name for name in moved}),
+    }
     names = ["audience"] if shards == 1 else [f"audience-{shard:02}" for shard in range(shards)]
     *audiences, rejected = [f"{folder}/{name}.parquet" for name in [*names, "rejected"]]
     schema = prepared_schema(leads.schema)

@@ -35,6 +35,8 @@ from airflow_sms_flow.row_groups import RowGroups, Rows, as_table
 PREPARED_KEY = "sms_flow.prepared"
 #: Parquet metadata of a prepared file: how many audience files its preparation wrote.
 FILES_KEY = "sms_flow.files"
+#: Parquet metadata of a prepared file: {column: what it was called in the extracted file}, as JSON.
+RENAMED_KEY = "sms_flow.renamed"
 #: Parquet metadata of extracted and prepared files: {display name: column}, as JSON.
 DISPLAY_NAMES_KEY = "sms_flow.display_names"
 

@@ -163,7 +163,7 @@ def test_all_numbers_of_whoever_is_suppressed_in_any_piece_are_suppressed_in_all
 
 
 def test_nobody_who_is_held_out_is_texted_through_another_piece() -> None:
-    """The lead that wins the number decides, wherever it stands."""
+    """The lowest lead of the number decides, wherever it stands."""
     rules = AudienceRules(suppress=(), holdout=0.5, holdout_name="spring")
     chosen = held_out(range(100), 0.5, "spring")
     first = int(chosen.argmax())
@@ -176,3 +176,16 @@ def test_nobody_who_is_held_out_is_texted_through_another_piece() -> None:
             [files.audiences[0].path for files in apart], rules, NumberLists(), f"{root}/merged"
         )
         assert sorted(str(row["reason"]) for row in everybody(merged)) == ["duplicate", "holdout"]
+
+
+def test_a_column_keeps_the_name_that_it_was_extracted_with() -> None:
+    """`phone_raw` may be somebody's own column, and not the place to which ours was moved."""
+    rules = AudienceRules(suppress=(), phone_fields=("phone_raw",))
+    schema = pa.schema({"id": pa.int64(), "phone_raw": pa.string()})
+    with TemporaryDirectory() as root:
+        path = f"{root}/leads.parquet"
+        storage.write_parquet(path, [pa.table({"id": [1], "phone_raw": ["202-555-0131"]}, schema=schema)])
+        apart = prepare_files([path], rules, NumberLists(), f"{root}/piece")
+        merged = merge_files([apart.audiences[0].path], rules, NumberLists(), f"{root}/merged")
+        (row,) = everybody(merged)
+    assert (row["phone_raw"], row["phone"], row["reason"]) == ("202-555-0131", "+12025550131", None)

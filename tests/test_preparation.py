@@ -179,18 +179,40 @@ def test_what_a_file_lacks_is_missing_unless_a_rule_needs_it(tmp_path: Path) -> 
 
 def test_files_whose_types_differ_do_not_go_together(tmp_path: Path) -> None:
     """The error says which column of which file; a column that is all missing fits any."""
-    words = SCHEMA.set(4, pa.field("blackListed", pa.string()))
+    number = SCHEMA.set(4, pa.field("blackListed", pa.int64()))
     nothing = SCHEMA.set(4, pa.field("blackListed", pa.null()))
     lead = {"id": 1, "mobilePhone": "202-555-0101"}
     first, odd, empty = (
         write(tmp_path / f"{n}.parquet", [lead | {"id": n}], schema)
-        for n, schema in enumerate([SCHEMA, words, nothing])
+        for n, schema in enumerate([SCHEMA, number, nothing])
     )
     assert prepare([empty, first], tmp_path / "out").funnel.kept == 1
     assert storage.read_schema(str(tmp_path / "out/audience.parquet")).field("blackListed").type == pa.bool_()
-    with pytest.raises(InvalidInput, match="has string in 'blackListed'") as caught:
+    with pytest.raises(InvalidInput, match="has int64 in 'blackListed'") as caught:
         prepare([first, odd], tmp_path / "out")
     assert caught.value.value == odd
+
+
+def test_yes_and_no_go_together_with_the_same_in_words(tmp_path: Path) -> None:
+    """A query's column is text in the file where its first rows are all missing."""
+    words = SCHEMA.set(4, pa.field("blackListed", pa.string()))
+    lead = {"id": 1, "mobilePhone": "202-555-0101", "blackListed": True}
+    other = {"id": 2, "mobilePhone": "202-555-0102", "blackListed": "yes"}
+    paths = [write(tmp_path / "1.parquet", [lead], SCHEMA), write(tmp_path / "2.parquet", [other], words)]
+    for some in (paths, paths[::-1]):
+        done = prepare(some, tmp_path / "out", AudienceRules(suppress=("blackListed",)))
+        assert done.funnel.rejected["suppressed"] == 2
+
+
+def test_what_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A column that has the name to which another one moves."""
+    monkeypatch.setattr(preparation, "judge", lambda *_: pytest.fail("hours of work came first"))
+    schema = SCHEMA.append(pa.field("phone", pa.string())).append(pa.field("phone_raw", pa.string()))
+    path = write(tmp_path / "leads.parquet", [{"id": 1}], schema)
+    with pytest.raises(InvalidInput, match="phone_raw"):
+        prepare([path], tmp_path / "out")
 
 
 def test_no_file_gets_its_name_unless_all_are_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from airflow_sms_flow.core.errors import InvalidInput
 #: Its stubs know no function of one value of Python's own.
 pc: Any = arrow_compute
 _WHOLE = r"^\s*[+-]?[0-9]{1,18}\s*$"
+_YES, _NO = frozenset({"true", "1", "yes"}), frozenset({"", "false", "0", "no"})
 #: Up to here each whole number is a float of its own.
 _EXACT_FLOAT = 2.0**53
 _LARGEST = pa.scalar(2**63 - 1, pa.uint64())
@@ -61,8 +62,23 @@ def as_text(cells: Any, column: str) -> Any:
         remedy = f"holds {kind}, which is no text; leave the column out, or make it text where it comes from"
         raise InvalidInput("columns", column, remedy)
     texts = pc.cast(cells, pa.string())
+    if pa.types.is_decimal(kind):
+        return pc.replace_substring_regex(texts, r"\.0+$", "")
     empty = pc.fill_null(pc.equal(texts, ""), False)
     return pc.if_else(empty, pa.scalar(None, pa.string()), texts) if pc.any(empty).as_py() else texts
+
+
+def as_flags(cells: Any, column: str) -> tuple[Any, int]:
+    """Booleans, read strictly: true, 1, yes and false, 0, no, in any case, blank text for no; missing where
+    nothing stands, or anything else. And how many of these others there are."""
+    if pa.types.is_boolean(cells.type):
+        return cells, 0
+    told = pc.dictionary_encode(as_text(cells, column))
+    words = [word.strip().casefold() for word in told.dictionary.to_pylist()]
+    odd = np.array([*(word not in _YES | _NO for word in words), False])
+    places = pc.fill_null(told.indices, len(words))
+    meanings = [word in _YES if word in _YES | _NO else None for word in words]
+    return pa.array([*meanings, None], pa.bool_()).take(places), int(odd[places.to_numpy()].sum())
 
 
 def count_repeats(ids: list[Any]) -> int:

@@ -18,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as arrow_compute
 
+from airflow_sms_flow.core.cells import as_flags
 from airflow_sms_flow.core.conditions import ORDER, Condition, Scalar, kind_of
 from airflow_sms_flow.core.errors import BugError, InvalidInput
 from airflow_sms_flow.core.hashing import mixed
@@ -129,6 +130,8 @@ def _comparable(cells: Any, condition: Condition) -> Any:
         return cells
     if (held, wanted) == ("text", "a number") and condition.operator in ORDER:
         return _as_numbers(cells, condition)  # Marketo exports scores and the like as text
+    if (held, wanted) == ("text", "true or false"):
+        return _as_flags(cells, condition)  # in a file, or a query that begins with nulls
     if held == "text":
         raise condition.wrong(f"the column holds text and is compared with {wanted}; put the value in quotes")
     remedy = f"the column holds {held} and is compared with {wanted}; give the value without quotes"
@@ -152,6 +155,13 @@ def _as_numbers(cells: Any, condition: Condition) -> Any:
             f"{odd} rows hold a text that is no number; clean the column, or compare as text"
         )
     return pc.cast(pc.utf8_trim_whitespace(cells), pa.float64())
+
+
+def _as_flags(cells: Any, condition: Condition) -> Any:
+    flags, odd = as_flags(cells, condition.column)
+    if odd:
+        raise condition.wrong(f"{odd} rows hold a text that is neither true nor false; clean the column")
+    return flags
 
 
 def _column(rows: Rows, condition: Condition) -> Any:

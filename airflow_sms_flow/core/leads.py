@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as arrow_compute
 
-from airflow_sms_flow.core.cells import as_text
+from airflow_sms_flow.core.cells import as_flags
 from airflow_sms_flow.core.errors import InvalidInput
 from airflow_sms_flow.core.filters import Mask, filtered
 from airflow_sms_flow.core.phone import check_region, country_to_region, normalise_phones
@@ -22,8 +22,6 @@ from airflow_sms_flow.core.rules import DEFAULT_COUNTRY_FIELD, AudienceRules
 
 #: Its stubs know no function of one value of Python's own.
 pc: Any = arrow_compute
-
-_YES, _NO = frozenset({"true", "1", "yes"}), frozenset({"", "false", "0", "no"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,15 +164,9 @@ def _regions(countries: Any, default: str) -> str | pd.Series[Any]:
 
 
 def _yes_and_odd(cells: Any, column: str) -> tuple[Mask, int]:
-    """Booleans read strictly, whatever their type: which say yes, and how many are none."""
-    if pa.types.is_boolean(cells.type):
-        return _mask(cells), 0
-    told = pc.dictionary_encode(as_text(cells, column))
-    words = [word.strip().casefold() for word in told.dictionary.to_pylist()]
-    yes = np.array([*(word in _YES for word in words), False])
-    odd = np.array([*(word not in _YES | _NO for word in words), False])
-    places = pc.fill_null(told.indices, len(words)).to_numpy(zero_copy_only=False)
-    return yes[places], int(odd[places].sum())
+    """Which cells say yes, and how many say neither yes nor no."""
+    flags, odd = as_flags(cells, column)
+    return _mask(flags), odd
 
 
 def _is_blank(cells: Any) -> Mask:

@@ -42,7 +42,7 @@ def test_an_id_is_a_whole_number_and_anything_else_is_missing(cells: Any, ids: l
         (pa.array([" a\r\n", "null", "N/A", "", None]), [" a\r\n", "null", "N/A", None, None]),
         (pa.array([2025550132, None]), ["2025550132", None]),
         (pa.array([2025550132.0, 1.5, 0.1, float("nan"), None]), ["2025550132", "1.5", "0.1", None, None]),
-        (pa.array([Decimal("12.50")]), ["12.50"]),
+        (pa.array([Decimal("12.50"), Decimal("4155550132.00"), None]), ["12.50", "4155550132", None]),
         (pa.array([date(2026, 1, 2)]), ["2026-01-02"]),
         (pa.array([datetime(2026, 1, 2, 3, 4, 5)]), ["2026-01-02T03:04:05.000000"]),
         (pa.array([datetime(2026, 1, 2, 3, tzinfo=UTC)]), ["2026-01-02T03:00:00.000000Z"]),

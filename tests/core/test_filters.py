@@ -70,7 +70,7 @@ def test_a_condition_keeps_the_rows_that_meet_it(where: list[Any], rows: list[in
     ("where", "words"),
     [
         ([("country", "=", 1)], "holds text and is compared with a number"),
-        ([("country", "=", True)], "holds text and is compared with true or false"),
+        ([("country", "=", True)], "2 rows hold a text that is neither true nor false"),
         ([("country", ">", 1)], "2 rows hold a text that is no number"),
         ([("points", "=", "50")], "holds a number and is compared with text"),
         ([("points", "=", True)], "holds a number and is compared with true or false"),
@@ -86,6 +86,21 @@ def test_a_value_of_another_kind_is_an_error_and_no_guess(where: list[Any], word
         kept(where)
     assert caught.value.field == "where"
     assert "US" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("where", "rows"),
+    [
+        ([("vip", "=", True)], [0, 3]),
+        ([("vip", "!=", True)], [1]),
+        ([("vip", "in", [True, False])], [0, 1, 3]),
+    ],
+)
+def test_true_and_false_may_be_words(where: list[Any], rows: list[int]) -> None:
+    """A file has no other, and whether a query's column is boolean must not hang on the order of its rows."""
+    words = pa.record_batch({"vip": ["true", "NO", None, " 1 "]})
+    assert kept(where, words) == rows
+    assert kept(where, pa.record_batch({"vip": [True, False, None, True]})) == rows
 
 
 def test_a_frame_of_mixed_values_is_refused_without_showing_one() -> None:
