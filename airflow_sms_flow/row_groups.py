@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
@@ -21,12 +22,18 @@ _SAMPLE_ROWS = 4_096
 
 class RowGroups:
     """The end of a file that is being written. Small pieces are put together, in their order: many small row
-    groups make a large file and slow reading."""
+    groups make a large file and slow reading.
+
+    Each group is compressed by a thread of its own, while the next rows are read and put together. What goes
+    wrong there is raised by the next call.
+    """
 
     def __init__(self, sink: IO[bytes], schema: pa.Schema) -> None:
         self.rows = 0
         self._sink, self._schema = sink, schema
         self._file: pq.ParquetWriter | None = None
+        self._thread = ThreadPoolExecutor(1, "sms-flow-parquet")  # which begins with the first group
+        self._writing: Future[None] | None = None
         self._held: list[pa.Table] = []
         self._held_rows = self._held_bytes = 0
 
@@ -41,23 +48,37 @@ class RowGroups:
         self.rows += table.num_rows
 
     def flush(self) -> None:
-        """Write what is held."""
+        """Have written what is held, once the group before it is."""
         if self._held:
             table = pa.concat_tables(self._held)
-            self._opened(table).write_table(table, row_group_size=_MOST_ROWS)
-            pa.default_memory_pool().release_unused()  # which else keeps some 30 MB for later
+            self._wait()
+            self._writing = self._thread.submit(_write, self._opened(table), table)
         self._held, self._held_rows, self._held_bytes = [], 0, 0
 
     def close(self) -> None:
         """Write the end of the file."""
-        nothing = pa.Table.from_batches([], self._schema)  # `empty_table` would import pandas
-        self._opened(nothing).close()
+        try:
+            self._wait()
+            nothing = pa.Table.from_batches([], self._schema)  # `empty_table` would import pandas
+            self._opened(nothing).close()
+        finally:
+            self._thread.shutdown()
+
+    def _wait(self) -> None:
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
 
     def _opened(self, first: pa.Table) -> pq.ParquetWriter:
         if self._file is None:
             options: Any = {"compression": "zstd", "use_dictionary": _repetitive(first)}
             self._file = pq.ParquetWriter(self._sink, self._schema, **options)
         return self._file
+
+
+def _write(file: pq.ParquetWriter, table: pa.Table) -> None:
+    file.write_table(table, row_group_size=_MOST_ROWS)
+    pa.default_memory_pool().release_unused()  # which else keeps some 30 MB for later
 
 
 def _repetitive(table: pa.Table) -> list[str]:
