@@ -104,8 +104,15 @@ class Listening:
         """Everybody who left the list at `newer_than` or later (None: ever) and did not come back after it:
         by callback, by extract, or by our own Unsubscribe. They beat any source as old as `newer_than`."""
         with database.reading(self._engine, "reading opt-outs") as connection:
-            left = members.left(connection, company_key, list_id, newer_than)
+            left = members.left(connection, company_key, list_id, newer_than=newer_than)
             return PhoneSet.of([*left, *members.off_by_us(connection, company_key, list_id, newer_than)])
+
+    def opt_outs_noted_since(self, company_key: str, list_id: str, moment: datetime) -> PhoneSet:
+        """Everybody off the list of whom the ledger heard something new at `moment` or later, by its own
+        clock (`now`), however long ago they left. They beat `subscribers` as it was read then."""
+        with database.reading(self._engine, "reading opt-outs") as connection:
+            left = members.left(connection, company_key, list_id, noted_since=moment)
+            return PhoneSet.of([*left, *members.off_by_us(connection, company_key, list_id, moment)])
 
     def stream_members(
         self, company_key: str, list_id: str, subscribed: bool = True

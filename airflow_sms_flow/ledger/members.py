@@ -223,7 +223,8 @@ def page(
 def off_by_us(
     connection: Connection, company_key: str, list_id: str, newer_than: datetime | None = None
 ) -> set[str]:
-    """Numbers that our own Unsubscribe took off the list, and that did not come back after it."""
+    """Numbers that our own Unsubscribe took off the list, and that did not come back after it. Of our own
+    doing, the time and that of writing it down are one."""
     own = own_unsubscribes(company_key, list_id).subquery()
     back = and_(*_of(company_key, list_id), members.c.phone == own.c.phone, members.c.joined_at > own.c.at)
     query = select(own.c.phone).outerjoin(members, back).where(members.c.phone.is_(None))
@@ -242,12 +243,20 @@ def on_list(connection: Connection, company_key: str, list_id: str) -> str:
 
 
 def left(
-    connection: Connection, company_key: str, list_id: str, newer_than: datetime | None = None
+    connection: Connection,
+    company_key: str,
+    list_id: str,
+    *,
+    newer_than: datetime | None = None,
+    noted_since: datetime | None = None,
 ) -> list[str]:
-    """Numbers off the list since `newer_than` or later, our own unsubscribes apart."""
+    """Numbers off the list, our own unsubscribes apart: since `newer_than` or later by the event's own time,
+    written down at `noted_since` or later, whatever the event's time."""
     query = select(members.c.phone).where(*_of(company_key, list_id), members.c.subscribed.is_(False))
     if newer_than is not None:
         query = query.where(members.c.since >= newer_than)
+    if noted_since is not None:
+        query = query.where(members.c.updated_at >= noted_since)
     return list(connection.execute(query).scalars())
 
 

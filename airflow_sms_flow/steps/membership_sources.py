@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from airflow_sms_flow.core.errors import ConfigError
@@ -13,6 +14,9 @@ from airflow_sms_flow.ledger import Ledger
 from airflow_sms_flow.steps.membership import OptOuts, Snapshot
 
 log = logging.getLogger(__name__)
+
+#: A row becomes visible a little after the time that it bears: whoever writes it may wait for a lock.
+_LATE_COMMITS = timedelta(minutes=5)
 
 
 def from_extract(
@@ -36,9 +40,13 @@ def from_extract(
         log.warning(
             "The extract knows nobody on list %s: nobody will be texted. Is it the right list?", list_id
         )
-    return Snapshot(
-        extract.members, _left_since(ledger, company_key, list_id, extract.as_of), "subscriber extract"
-    )
+
+    def left_since() -> PhoneSet:
+        # By the event's own time, whenever it is heard. Who left before the file was made and stands in it
+        # came back; who left after it is in here, also where we hear of it days later.
+        return ledger.opt_outs(company_key, list_id, extract.as_of) if ledger is not None else PhoneSet()
+
+    return Snapshot(extract.members, _heard_first(ledger, left_since), "subscriber extract")
 
 
 def from_mirror(company_key: str, list_id: str, max_age: timedelta, ledger: Ledger) -> Snapshot:
@@ -47,7 +55,7 @@ def from_mirror(company_key: str, list_id: str, max_age: timedelta, ledger: Ledg
     Raises `ConfigError` where the last correction is older than `max_age`, or there was none: callbacks alone
     do not tell of everybody.
     """
-    ledger.hear_all()
+    _hear(ledger)
     sync = ledger.last_sync(company_key, list_id)
     remedy = "run SyncSubscribersOperator with the daily Current Subscriber Extract before this task"
     if sync is None:
@@ -60,17 +68,27 @@ def from_mirror(company_key: str, list_id: str, max_age: timedelta, ledger: Ledg
             f"{sync.as_of:%Y-%m-%d %H:%M} UTC, {hours:.0f} hours ago, and may be "
             f"{max_age / timedelta(hours=1):.0f} hours old: {remedy}"
         )
-    began = datetime.now(UTC) - timedelta(minutes=5)  # clocks differ; to look at a few twice costs nothing
+    began = ledger.now() - _LATE_COMMITS
     members = ledger.subscribers(company_key, list_id)
     log.info("Membership by mirror: %s people on list %s", f"{len(members):,}", list_id)
-    return Snapshot(members, _left_since(ledger, company_key, list_id, began), "ledger's copy of the list")
+
+    def left_since() -> PhoneSet:
+        # By when we heard of it: the copy lacks whatever was not heard yet, however long ago it happened.
+        return ledger.opt_outs_noted_since(company_key, list_id, began)
+
+    return Snapshot(members, _heard_first(ledger, left_since), "ledger's copy of the list")
 
 
-def _left_since(ledger: Ledger | None, company_key: str, list_id: str, moment: datetime) -> OptOuts:
-    def read() -> PhoneSet:
-        if ledger is None:
-            return PhoneSet()
-        ledger.hear_all()
-        return ledger.opt_outs(company_key, list_id, newer_than=moment)
+def _heard_first(ledger: Ledger | None, read: Callable[[], PhoneSet]) -> OptOuts:
+    def hear_and_read() -> PhoneSet:
+        if ledger is not None:
+            _hear(ledger)
+        return read()
 
-    return OptOuts(read)
+    return OptOuts(hear_and_read)
+
+
+def _hear(ledger: Ledger) -> None:
+    """Everything that came in: an opt-out that waits in the inbox is one, too."""
+    while ledger.hear_all().left:
+        pass

@@ -45,6 +45,18 @@ def test_opt_outs_newer_than_a_file_are_found(ledger: Ledger) -> None:
     assert list(ledger.opt_outs(COMPANY, LIST, at(21))) == []
 
 
+def test_opt_outs_heard_since_a_moment_are_found_however_old_they_are(ledger: Ledger) -> None:
+    """A copy of the list that was read then lacks them. What was heard before is in the copy."""
+    hear(ledger, joined(A, 1), joined(B, 1), left(C, 5))
+    moment = ledger.now()
+    hear(ledger, left(A, 2), joined(B, 2))
+    sender = Sender(ledger, UNSUBSCRIBE)
+    sender.write(claim(B, "1"), settle(B, DeliveryState.ACCEPTED, "1"))
+    assert list(ledger.opt_outs_noted_since(COMPANY, LIST, moment)) == [A, B]
+    assert list(ledger.opt_outs_noted_since(COMPANY, LIST, ledger.now())) == []
+    assert len(ledger.opt_outs_noted_since(COMPANY, "other", moment)) == 0
+
+
 def test_our_own_unsubscribe_counts_as_an_opt_out(ledger: Ledger) -> None:
     """At once: its callback may be lost. Who joins again after it is back."""
     hear(ledger, joined(A, 1), joined(B, 1))
