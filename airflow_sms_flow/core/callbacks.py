@@ -15,7 +15,16 @@ from enum import StrEnum
 from typing import Any
 
 from airflow_sms_flow.core.callback_tests import is_test_callback
-from airflow_sms_flow.core.facts import Answered, Asked, EventStage, Fact, Joined, Left, Replied
+from airflow_sms_flow.core.facts import (
+    CLOCK_SKEW,
+    Answered,
+    Asked,
+    EventStage,
+    Fact,
+    Joined,
+    Left,
+    Replied,
+)
 from airflow_sms_flow.core.receipts import read_action
 
 
@@ -39,11 +48,12 @@ class Callback:
     phone: str | None = None
 
 
-#: A vendor's clock may be a little ahead of ours. More than that would let one event win for ever.
-_CLOCK_SKEW = timedelta(minutes=5)
 _OLDEST = datetime(2000, 1, 1, tzinfo=UTC)
 #: For a question without `expire_date`: the usual confirm window (facts A.2).
 _USUAL_WINDOW = timedelta(hours=24)
+
+_HAS_MINUTES = re.compile(r"[T ]\d\d:?\d\d")
+_HAS_SECONDS = re.compile(r"[T ]\d\d:?\d\d:?\d\d")
 
 _E164 = re.compile(r"\+[1-9][0-9]{4,14}")
 _NORTH_AMERICAN = re.compile(r"1?([2-9][0-9]{2}[2-9][0-9]{6})")
@@ -139,8 +149,24 @@ class _Reader:
         for path in (*paths, ("event_date",)):
             found = read_time(_dig(self.envelope, *path))
             if found is not None:
-                return min(found, self.received_at + _CLOCK_SKEW)
+                return min(found, self._latest_possible)
         return self.received_at
+
+    def latest(self, *paths: tuple[str, ...]) -> datetime:
+        """The latest of these times and `event_date`; where it has no seconds, the end of its minute. For
+        opt-outs, which must not lose to an older opt-in for being told in another shape."""
+        spans: list[tuple[datetime, datetime]] = []
+        for path in (*paths, ("event_date",)):
+            text = _dig(self.envelope, *path)
+            if (found := read_time(text)) is not None:
+                start = min(found, self._latest_possible)
+                spans.append((start, min(start + _vagueness(text), self._latest_possible)))
+        return max(spans)[1] if spans else self.received_at
+
+    @property
+    def _latest_possible(self) -> datetime:
+        # A vendor's clock may be ahead of ours. More than that would let one event win for ever.
+        return self.received_at + CLOCK_SKEW
 
     def needed(self, longest: int, *paths: tuple[str, ...]) -> str:
         """The first of these that is a usable name or id."""
@@ -173,7 +199,7 @@ def _joined(reader: _Reader) -> Fact:
 
 
 def _left(reader: _Reader) -> Fact:
-    at = reader.at(("subscription", "opt_out_date"))
+    at = reader.latest(("subscription", "opt_out_date"))
     places = (("subscription", "opt_out_reason"), ("opt_out_reason",))
     found = (_text(_dig(reader.envelope, *place), 200) for place in places)
     reason = next((text.lower()[:64] for text in found if text), None)
@@ -197,7 +223,8 @@ def _participant(reader: _Reader) -> Fact:
     lead_id = reader.lead_id("participant", "person")
     expire_at = read_time(_dig(reader.envelope, "participant", "expire_date"))
     if confirmed is not None:
-        return Answered(campaign_id, phone, confirmed, reader.at(), expire_at, lead_id)
+        at = reader.at() if confirmed else reader.latest()
+        return Answered(campaign_id, phone, confirmed, at, expire_at, lead_id)
     asked_at = reader.at(("participant", "participation_date"))
     return Asked(campaign_id, phone, expire_at or asked_at + _USUAL_WINDOW, asked_at, lead_id)
 
@@ -247,6 +274,14 @@ def read_time(value: object) -> datetime | None:
     except (ValueError, OverflowError):
         return None
     return found if found >= _OLDEST else None
+
+
+def _vagueness(text: str) -> timedelta:
+    """From the first moment that a readable time may mean to the last."""
+    if _HAS_SECONDS.search(text):
+        return timedelta(0)
+    whole = timedelta(minutes=1) if _HAS_MINUTES.search(text) else timedelta(days=1)
+    return whole - timedelta(microseconds=1)
 
 
 def _dig(value: object, *path: str) -> Any:

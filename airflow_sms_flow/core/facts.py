@@ -6,10 +6,13 @@ Every time is aware UTC and is that of the event at Vibes, not that of the telli
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from airflow_sms_flow.core.receipts import Bounce, Stage
+
+#: So far the vendor's clock and ours may be apart.
+CLOCK_SKEW = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from airflow_sms_flow.core.answers import Answer, AnswerClass
 from airflow_sms_flow.core.backoff import Backoff
 from airflow_sms_flow.core.errors import BugError, ConfigError, SmsFlowError, Stopped
-from airflow_sms_flow.core.facts import Joined
+from airflow_sms_flow.core.facts import CLOCK_SKEW, Joined
 from airflow_sms_flow.core.opt_in import OptIn, OptInState, after_poll
 from airflow_sms_flow.core.opt_in_wait import LookPlan
 from airflow_sms_flow.core.phone import mask_phone
@@ -68,7 +68,8 @@ class Question:
 
         ledger.store_opt_ins(self.company_key, self.acquisition_campaign_id, self.list_id, changed)
         confirmed = [phone for phone, opt_in in changed.items() if opt_in.state is OptInState.CONFIRMED]
-        joined = [Joined(self.list_id, phone, at) for phone in confirmed]
+        # When they joined is not known, and a STOP bears the vendor's time: our clock must not beat it.
+        joined = [Joined(self.list_id, phone, at - CLOCK_SKEW) for phone in confirmed]
         ledger.note_membership(self.company_key, self.list_id, joined, POLL)
 
 

@@ -17,6 +17,7 @@ from airflow_sms_flow.core.receipts import Bounce, Stage
 NOW = datetime(2026, 1, 2, 4, tzinfo=UTC)
 EVENT_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 MINUTE_AT = EVENT_AT.replace(second=0)
+END_OF_MINUTE = EVENT_AT.replace(second=59, microsecond=999_999)
 PHONE = "+12025550132"
 EVENT_ID = "0123456789abcdef0123456789abcdef"
 
@@ -70,13 +71,46 @@ def test_somebody_joined_a_list() -> None:
 
 
 def test_somebody_left_a_list() -> None:
-    """The reason may lie in two places, in any case; without `opt_out_date` the event's time counts."""
+    """The reason may lie in two places, in any case."""
     inside = _subscription("subscription_removed", opt_out_reason="USER_OPT_OUT", opt_in_date="2025-01-01")
     assert _fact(inside) == Left("12", PHONE, EVENT_AT, "user_opt_out", "42")
     outside = _subscription("subscription_removed", opt_out_date="2026-01-02T03:04Z")
     assert _fact(outside | {"opt_out_reason": "disconnect"}) == Left(
-        "12", PHONE, MINUTE_AT, "disconnect", "42"
+        "12", PHONE, EVENT_AT, "disconnect", "42"
     )
+
+
+@pytest.mark.parametrize(
+    ("opt_out_date", "event_date", "at"),
+    [
+        ("2026-01-02T03:04Z", "2026-01-02T03:04:41Z", EVENT_AT.replace(second=41)),
+        ("2026-01-02T03:04:12Z", "2026-01-02T03:04:16Z", EVENT_AT.replace(second=16)),
+        ("2026-01-02T03:04:16Z", "2026-01-02T03:04:12Z", EVENT_AT.replace(second=16)),
+        ("2026-01-02T03:04Z", "2026-01-02T03:04Z", END_OF_MINUTE),
+        ("2026-01-02T03:04Z", None, END_OF_MINUTE),
+        (None, "2026-01-01 21:04 -0600", END_OF_MINUTE),
+        ("2026-01-02T03:03Z", "2026-01-02T03:04:05Z", EVENT_AT),
+        ("2026-01-01", "2026-01-02T03:04:05Z", EVENT_AT),
+        ("2026-01-01", None, datetime(2026, 1, 1, 23, 59, 59, 999_999, tzinfo=UTC)),
+        ("2026-01-02", None, NOW + timedelta(minutes=5)),
+        ("9999-12-31T23:59Z", None, NOW + timedelta(minutes=5)),
+        ("soon", None, NOW),
+    ],
+)
+def test_the_latest_time_of_an_opt_out_counts(
+    opt_out_date: str | None, event_date: str | None, at: datetime
+) -> None:
+    """To the end of what it may mean and no further: an opt-in of the same minute that is older must not beat
+    it, one of the minute after it does."""
+    body = _subscription("subscription_removed", opt_out_date=opt_out_date) | {"event_date": event_date}
+    assert getattr(_fact(body), "at", None) == at
+
+
+def test_a_no_without_seconds_is_one_of_the_end_of_its_minute() -> None:
+    """A Yes of the same minute is one of its beginning: in doubt, nobody agreed."""
+    vague = {"event_date": "2026-01-02T03:04Z"}
+    assert getattr(_fact(_participant("REJECTED") | vague), "at", None) == END_OF_MINUTE
+    assert getattr(_fact(_participant("CONFIRMED") | vague), "at", None) == MINUTE_AT
 
 
 def test_a_question_and_its_answers_are_told_by_the_status() -> None:

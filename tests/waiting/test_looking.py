@@ -1,0 +1,23 @@
+"""What a round of looks leaves in the ledger."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow_sms_flow.core.opt_in import OptIn, OptInState
+from airflow_sms_flow.ledger import Ledger
+from airflow_sms_flow.waiting.looking import Question
+from tests.ledger.callbacks import CAMPAIGN_ID, COMPANY, LIST, at, hear, left
+from tests.ledger.moves import A, B
+
+QUESTION = Question(COMPANY, LIST, CAMPAIGN_ID)
+
+
+def test_a_join_that_a_look_found_does_not_beat_a_stop_by_our_clock(ledger: Ledger) -> None:
+    """The look was made before the STOP, by a clock that is minutes fast. A STOP that is older by more than
+    clocks are apart is beaten."""
+    found = OptIn(at(0) + timedelta(days=1), OptInState.CONFIRMED)
+    QUESTION.store(ledger, {A: found, B: found}, at(34))
+    hear(ledger, left(A, 30), left(B, 28))
+    members = ledger.members(COMPANY, LIST, [A, B])
+    assert (members[A].subscribed, members[B].subscribed) == (False, True)
