@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         "--rows-days",
         type=int,
         help="older rows go, too: a run that is cleared after that reaches people again (default: none go; "
-        "those of once: keys and those in doubt never do)",
+        "those of once: keys, those of Unsubscribe, which are opt-outs, and those in doubt never do)",
     )
     clean.set_defaults(run=_clean)
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import delete, func, insert, or_, select
 from sqlalchemy.engine import URL, Connection, Engine
 
 from airflow_sms_flow.core.delivery import ONCE_PREFIX, Campaign, DeliveryState, StepName
@@ -260,7 +260,8 @@ class Ledger(Listening):
 
     def prune(self, *, history_days: int, rows_days: int | None) -> tuple[int, int]:
         """Forget history and rows older than so many days (None: no rows); returns how many of each. Rows of
-        `once:` keys guard for ever and stay; so does what is in doubt, until somebody settles it.
+        `once:` keys guard for ever and stay, and so do those of Unsubscribe, which are opt-outs; what is in
+        doubt stays until somebody settles it.
 
         Raw callbacks that were heard, and changes, go with the history. Who is on a list, and who left it,
         is never forgotten, nor is where a cursor over the changes stands."""
@@ -272,7 +273,11 @@ class Ledger(Listening):
             forgotten += changes.prune(connection, at - timedelta(days=history_days))
             if rows_days is None:
                 return forgotten, 0
-            ever = select(dispatches.c.id).where(dispatches.c.campaign_key.startswith(ONCE_PREFIX))
+            is_kept = or_(
+                dispatches.c.campaign_key.startswith(ONCE_PREFIX),
+                dispatches.c.step == StepName.UNSUBSCRIBE.value,
+            )
+            ever = select(dispatches.c.id).where(is_kept)
             rows = delete(deliveries).where(
                 deliveries.c.updated_at < at - timedelta(days=rows_days),
                 deliveries.c.dispatch_id.not_in(ever),

@@ -9,10 +9,11 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import text, update
 from sqlalchemy.engine import Engine
 
-from airflow_sms_flow.core.delivery import DeliveryState
+from airflow_sms_flow.core.delivery import DeliveryState, StepName
 from airflow_sms_flow.core.opt_in import OptIn, OptInState
 from airflow_sms_flow.ledger import Lease, Ledger
 from airflow_sms_flow.ledger.schema import deliveries, history
+from tests.ledger.callbacks import hear, joined
 from tests.ledger.moves import CAMPAIGN, A, B, C, Sender, claim, path_of, settle
 
 OPEN, CLAIMED, IN_DOUBT = DeliveryState.OPEN, DeliveryState.CLAIMED, DeliveryState.IN_DOUBT
@@ -106,6 +107,15 @@ def test_once_means_ever(ledger: Ledger, engine: Engine) -> None:
     _age(engine, 10_000)
     assert ledger.prune(history_days=1, rows_days=1) == (4, 1)
     assert (ever.state(A), not_ever.state(A)) == (ACCEPTED, None)
+
+
+def test_whom_we_took_off_a_list_is_not_forgotten(ledger: Ledger, engine: Engine) -> None:
+    """No callback may ever have told it: forgotten, they would be on the mirror again."""
+    hear(ledger, joined(A, 1))
+    sender = Sender(ledger, replace(CAMPAIGN, campaign_key="goodbye", step=StepName.UNSUBSCRIBE))
+    sender.write(claim(A, "1"), settle(A, ACCEPTED, "1"))
+    assert ledger.prune(history_days=1, rows_days=-1)[1] == 0
+    assert len(ledger.subscribers(CAMPAIGN.company_key, CAMPAIGN.list_id)) == 0
 
 
 def test_what_is_in_doubt_is_not_forgotten(ledger: Ledger, engine: Engine) -> None:
