@@ -25,6 +25,7 @@ from airflow_sms_flow.core.facts import (
     Left,
     Replied,
 )
+from airflow_sms_flow.core.opt_in import USUAL_WINDOW
 from airflow_sms_flow.core.receipts import read_action
 
 
@@ -49,8 +50,6 @@ class Callback:
 
 
 _OLDEST = datetime(2000, 1, 1, tzinfo=UTC)
-#: For a question without `expire_date`: the usual confirm window (facts A.2).
-_USUAL_WINDOW = timedelta(hours=24)
 
 _HAS_MINUTES = re.compile(r"[T ]\d\d:?\d\d")
 _HAS_SECONDS = re.compile(r"[T ]\d\d:?\d\d:?\d\d")
@@ -226,7 +225,7 @@ def _participant(reader: _Reader) -> Fact:
         at = reader.at() if confirmed else reader.latest()
         return Answered(campaign_id, phone, confirmed, at, expire_at, lead_id)
     asked_at = reader.at(("participant", "participation_date"))
-    return Asked(campaign_id, phone, expire_at or asked_at + _USUAL_WINDOW, asked_at, lead_id)
+    return Asked(campaign_id, phone, expire_at or asked_at + USUAL_WINDOW, asked_at, lead_id)
 
 
 def _campaign_id(reader: _Reader) -> str:

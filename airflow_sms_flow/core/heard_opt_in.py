@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from airflow_sms_flow.core.opt_in import EXPIRY_GRACE, OptIn, OptInState
+from airflow_sms_flow.core.opt_in import EXPIRY_GRACE, USUAL_WINDOW, OptIn, OptInState
 
 #: Vibes writes one moment with and without seconds: two `expire_date`s so near each other are one question.
 SAME_QUESTION = timedelta(minutes=2)
@@ -60,8 +60,20 @@ def after_answer(
     return OptIn(latest, state, asked_at=known.asked_at, answered_at=at)
 
 
-def after_join(known: OptIn, *, at: datetime) -> OptIn:
-    """Somebody is on the campaign's list since `at`: to Vibes the same as a Yes."""
+def is_dated(known: OptIn) -> bool:
+    """Whether callbacks told when the question was asked, or answered."""
+    return known.asked_at is not None or known.answered_at is not None
+
+
+def after_join(known: OptIn, *, at: datetime, stands: bool) -> OptIn:
+    """Somebody came on the campaign's list at `at`: to Vibes the same as a Yes. `stands`: they did not leave
+    it since.
+
+    Where nobody told when the question was asked, a join may be older than it. Then only one counts that
+    stands and lies within the usual window; whoever is left out by that is found on the list by a look.
+    """
+    if not is_dated(known) and not (stands and at >= known.expire_at - USUAL_WINDOW):
+        return known
     return after_answer(known, confirmed=True, at=at)
 
 

@@ -13,6 +13,8 @@ from enum import StrEnum
 
 from airflow_sms_flow.core.errors import InvalidInput
 
+#: How long a question stands open where Vibes does not say (facts A.2).
+USUAL_WINDOW = timedelta(hours=24)
 #: How long after `expire_at` a poll must be to decide "expired": the vendor's clock is not ours.
 EXPIRY_GRACE = timedelta(seconds=60)
 #: How far apart two polls must be to decide "declined": between pending and on the list, a person who just

@@ -7,15 +7,20 @@ from datetime import datetime, timedelta
 
 from airflow_sms_flow.core.errors import InvalidInput
 from airflow_sms_flow.core.heard_opt_in import is_about
-from airflow_sms_flow.core.opt_in import ABSENCE, OptIn, OptInState, confirmations_needed, read_min_confirmed
+from airflow_sms_flow.core.opt_in import (
+    ABSENCE,
+    USUAL_WINDOW,
+    OptIn,
+    OptInState,
+    confirmations_needed,
+    read_min_confirmed,
+)
 from airflow_sms_flow.core.values import read_choice
 
 #: Looks at one person are at most so far apart: without callbacks, and where callbacks for this campaign came
 #: within the same time. Theirs are only there to find what a lost callback would have told.
 LONGEST_SECONDS, LONGEST_SECONDS_WHEN_TOLD = 3600.0, 6 * 3600.0
 _AFTERWARDS = timedelta(seconds=1)
-#: How long a question stands open where Vibes does not say (facts A.2).
-USUAL_WINDOW = timedelta(hours=24)
 #: Who was asked longer ago is looked at as soon as somebody waits for them.
 _LATE = timedelta(minutes=10)
 

@@ -17,6 +17,7 @@ from airflow_sms_flow.core.heard_opt_in import (
     after_join,
     after_question,
     after_stored_poll,
+    is_dated,
 )
 from airflow_sms_flow.core.opt_in import OptIn, OptInState
 from airflow_sms_flow.ledger import members
@@ -101,21 +102,26 @@ def _fold_joins(connection: Connection, company_key: str, list_id: str, now: dic
     if list_id == UNKNOWN_LIST or not now:
         return
     joined = members.joined_at(connection, company_key, list_id, list(now))
-    now.update({phone: after_join(now[phone], at=moment) for phone, moment in joined.items()})
+    undated = [phone for phone in joined if not is_dated(now[phone])]
+    standing = members.read(connection, company_key, list_id, undated)
+    for phone, moment in joined.items():
+        stands = phone not in standing or standing[phone].subscribed
+        now[phone] = after_join(now[phone], at=moment, stands=stands)
 
 
 def note_joins(connection: Connection, company_key: str, facts: Sequence[Joined | Left], at: datetime) -> int:
-    """Who joined a list has answered what Vibes asked them about it; returns how many opt-ins moved."""
-    joined: dict[str, dict[str, datetime]] = {}
+    """Who joined a list has answered what Vibes asked them about it; returns how many opt-ins moved. The
+    memberships were noted before."""
+    joined: dict[str, set[str]] = {}
     for fact in facts:
         if isinstance(fact, Joined):
-            of_list = joined.setdefault(fact.list_id, {})
-            of_list[fact.phone] = max(fact.at, of_list.get(fact.phone, fact.at))
+            joined.setdefault(fact.list_id, set()).add(fact.phone)
     moved = 0
-    for list_id, of_list in joined.items():
+    for list_id, phones in joined.items():
         for campaign_id in _campaigns_of(connection, company_key, list_id):
-            before = read_opt_ins(connection, company_key, campaign_id, list(of_list))
-            after = {phone: after_join(known, at=of_list[phone]) for phone, known in before.items()}
+            before = read_opt_ins(connection, company_key, campaign_id, sorted(phones))
+            after = dict(before)
+            _fold_joins(connection, company_key, list_id, after)
             changed = {phone: found for phone, found in after.items() if found != before[phone]}
             write_opt_ins(connection, company_key, campaign_id, list_id, changed, at)
             moved += len(changed)

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_sms_flow.core.errors import InvalidInput
-from airflow_sms_flow.core.opt_in import OptIn, OptInState
-from airflow_sms_flow.core.opt_in_wait import USUAL_WINDOW, LookPlan, standing
+from airflow_sms_flow.core.opt_in import USUAL_WINDOW, OptIn, OptInState
+from airflow_sms_flow.core.opt_in_wait import LookPlan, standing
 from airflow_sms_flow.ledger.opt_in_looks import Known, OptInLooks
 from airflow_sms_flow.storage import read_batches, read_schema
 

@@ -80,8 +80,17 @@ def test_the_newest_answer_to_the_newest_question_counts(said: list[Said]) -> No
 def test_who_joined_the_list_has_confirmed() -> None:
     """But for a join from before the question."""
     asked = after_question(None, at=T, expire_at=T + DAY)
-    assert after_join(asked, at=T - DAY) == asked
-    assert after_join(asked, at=T + timedelta(hours=1)).state is CONFIRMED
+    assert after_join(asked, at=T - DAY, stands=True) == asked
+    for stands in (True, False):
+        assert after_join(asked, at=T + timedelta(hours=1), stands=stands).state is CONFIRMED
+
+
+def test_where_nobody_told_when_it_was_asked_a_join_must_stand_and_be_of_its_day() -> None:
+    """It may be older than the question: who left since was asked anew."""
+    polled = OptIn(T + DAY)
+    assert after_join(polled, at=T, stands=True).state is CONFIRMED
+    assert after_join(polled, at=T, stands=False) == polled
+    assert after_join(polled, at=T - timedelta(seconds=1), stands=True) == polled
 
 
 @pytest.mark.parametrize("polled", [PENDING, CONFIRMED, DECLINED, EXPIRED])

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
-from airflow_sms_flow.core.delivery import StepName
-from airflow_sms_flow.core.facts import ChangeKind
+from airflow_sms_flow.core.delivery import DeliveryState, StepName
+from airflow_sms_flow.core.facts import ChangeKind, Joined
 from airflow_sms_flow.core.opt_in import OptIn, OptInState
 from airflow_sms_flow.ledger import Ledger
 from tests.ledger.callbacks import CAMPAIGN_ID, COMPANY, LIST, answered, asked, at, hear, joined, left
-from tests.ledger.moves import CAMPAIGN, A, B, C
+from tests.ledger.moves import CAMPAIGN, A, B, C, Sender, claim, settle
 
 PENDING, CONFIRMED, DECLINED = OptInState.PENDING, OptInState.CONFIRMED, OptInState.DECLINED
 EXPIRE = at(0) + timedelta(days=1)
@@ -58,9 +59,36 @@ def test_who_joins_the_list_has_confirmed(ledger: Ledger) -> None:
     """The callback of the list alone is enough, before or after the sensor's first look; leaving again does
     not take the Yes back, and somebody who was on the list before the question has not answered it."""
     ledger.store_opt_ins(COMPANY, CAMPAIGN_ID, LIST, {A: OptIn(EXPIRE)})
-    hear(ledger, joined(A, 5), joined(B, 5), left(B, 6), joined(C, -5 * 24 * 60))
+    hear(ledger, joined(A, 5), joined(B, 5), joined(C, -5 * 24 * 60))
+    hear(ledger, left(A, 6))
     ledger.store_opt_ins(COMPANY, CAMPAIGN_ID, LIST, {B: OptIn(EXPIRE), C: OptIn(EXPIRE)})
     assert _states(ledger) == {A: CONFIRMED, B: CONFIRMED, C: PENDING}
+
+
+def test_a_join_that_was_taken_back_answers_no_question_of_unknown_time(ledger: Ledger) -> None:
+    """They were asked anew after it: by a STOP, by our own Unsubscribe. Where callbacks told of the question,
+    its time decides."""
+    hear(ledger, asked(C, 4), *(joined(phone, 5) for phone in (A, B, C)), left(A, 6), left(C, 6))
+    goodbye = Sender(ledger, replace(CAMPAIGN, campaign_key="goodbye", step=StepName.UNSUBSCRIBE))
+    goodbye.write(claim(B, "1"), settle(B, DeliveryState.ACCEPTED, "1"))
+    ledger.store_opt_ins(COMPANY, CAMPAIGN_ID, LIST, dict.fromkeys((A, B, C), OptIn(EXPIRE)))
+    assert _states(ledger) == {A: PENDING, B: PENDING, C: CONFIRMED}
+
+
+def test_a_join_of_the_days_before_the_question_does_not_answer_it(ledger: Ledger) -> None:
+    """Also where the callback of their STOP was lost."""
+    hear(ledger, joined(A, -60))
+    ledger.store_opt_ins(COMPANY, CAMPAIGN_ID, LIST, {A: OptIn(EXPIRE)})
+    assert _states(ledger) == {A: PENDING}
+
+
+def test_a_file_from_before_the_question_does_not_answer_it(ledger: Ledger) -> None:
+    """It still has who left since, and was asked anew."""
+    hear(ledger, joined(A, -365 * 24 * 60), left(A, -60), left(B, -60))
+    ledger.store_opt_ins(COMPANY, CAMPAIGN_ID, LIST, dict.fromkeys((A, B, C), OptIn(EXPIRE)))
+    stale = [Joined(LIST, phone, at(-12 * 60)) for phone in (A, B, C)]
+    ledger.note_membership(COMPANY, LIST, stale, "extract")
+    assert _states(ledger) == {A: PENDING, B: PENDING, C: PENDING}
 
 
 def test_a_poll_does_not_undo_what_was_heard_meanwhile(ledger: Ledger) -> None:
