@@ -26,6 +26,7 @@ from airflow_sms_flow.core.errors import (
     QuotaExhausted,
     Stopped,
 )
+from airflow_sms_flow.core.opt_in import USUAL_WINDOW
 from airflow_sms_flow.core.phone import mask_phone
 from airflow_sms_flow.ledger import Lease, TaskTry
 from airflow_sms_flow.ledger.deliveries import Move, Outcome
@@ -287,6 +288,8 @@ def _raise_if_fatal(answer: Answer) -> None:
 
 
 def _expiry(answer: Answer) -> datetime | None:
-    """Until when a pending opt-in may be answered, where the answer is about one."""
+    """Until when a pending opt-in may be answered, where the answer is about one. Where Vibes does not say,
+    for the usual time from now: without it, who was asked before would be taken to have answered by then."""
     found: datetime | None = getattr(answer.value, "expire_date", None)
-    return found
+    is_pending = answer.kind in (AnswerClass.OK, AnswerClass.ALREADY) and answer.reason == "pending"
+    return datetime.now(UTC) + USUAL_WINDOW if found is None and is_pending else found

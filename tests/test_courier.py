@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -22,6 +22,7 @@ from tests.scripted_step import OK, RETRY, ScriptedStep, people
 OPEN, CLAIMED, ACCEPTED = DeliveryState.OPEN, DeliveryState.CLAIMED, DeliveryState.ACCEPTED
 IN_DOUBT = DeliveryState.IN_DOUBT
 SOMEBODY = people(1)[0]
+DAY = timedelta(days=1)
 
 
 @contextmanager
@@ -132,3 +133,27 @@ def test_the_end_of_a_pending_question_is_kept(sqlite_ledger: Ledger) -> None:
         courier.deliver(SOMEBODY, None)
     sender = Sender(sqlite_ledger)
     assert sqlite_ledger.rows(sender.dispatch_id, [SOMEBODY.phone])[SOMEBODY.phone].expire_at == expires
+
+
+@pytest.mark.parametrize("kind", [AnswerClass.OK, AnswerClass.ALREADY])
+def test_a_question_whose_end_vibes_does_not_tell_stands_for_a_day(
+    sqlite_ledger: Ledger, kind: AnswerClass
+) -> None:
+    """From now on: the sensor tells by it an answer to this question from one to an older one."""
+    answer = Answer(kind, "pending", "answered", Participation("PENDING", None, None))
+    before = datetime.now(UTC)
+    with a_courier(sqlite_ledger, ScriptedStep(always=answer), threading.Event()) as (courier, _):
+        courier.deliver(SOMEBODY, None)
+    sender = Sender(sqlite_ledger)
+    found = sqlite_ledger.rows(sender.dispatch_id, [SOMEBODY.phone])[SOMEBODY.phone].expire_at
+    assert found is not None
+    assert before + DAY <= found <= datetime.now(UTC) + DAY
+
+
+def test_nobody_is_waited_for_who_is_not_asked(sqlite_ledger: Ledger) -> None:
+    """A campaign that asks nothing: they are on the list."""
+    answer = Answer(AnswerClass.OK, "subscribed", "answered 201", Participation("SUBSCRIBED", None, None))
+    with a_courier(sqlite_ledger, ScriptedStep(always=answer), threading.Event()) as (courier, _):
+        courier.deliver(SOMEBODY, None)
+    sender = Sender(sqlite_ledger)
+    assert sqlite_ledger.rows(sender.dispatch_id, [SOMEBODY.phone])[SOMEBODY.phone].expire_at is None

@@ -45,8 +45,9 @@ class VibesOptInSensor(SmsFlowOperator, BaseSensorOperator):
     - confirmed: a callback said so, or they were seen on the list.
     - declined: a callback said so, or two looks at least 30 seconds apart, within the confirm window, found
       the person neither pending nor on the list.
-    - expired: a look later than a minute after `expire_date` did not find them on the list. For whom Vibes
-      named no `expire_date`, that is 24 hours after the sensor's first look.
+    - expired: a look later than a minute after `expire_date` did not find them on the list. Where Vibes names
+      none, Subscribe writes 24 hours from the question; where the file has none, it is 24 hours after the
+      sensor's first look.
 
     The ledger is asked first: where Vibes' callbacks are received, it knows of each answer within a second,
     and the wait costs a call for each person who stays silent. Vibes itself is asked only about people who

@@ -127,9 +127,12 @@ def check_pending_columns(path: str) -> None:
 
 def _where_it_stands(known: Known | None, expire_at: datetime | None, at: datetime) -> OptIn:
     stored = known.opt_in if known is not None else None
-    if expire_at is None:
-        return stored or OptIn(at + USUAL_WINDOW)
-    return standing(stored, expire_at, at)
+    if expire_at is not None:
+        return standing(stored, expire_at, at)
+    # The file does not say which question it means. One that was over a day ago is an older one.
+    if stored is not None and stored.expire_at > at - USUAL_WINDOW:
+        return stored
+    return OptIn(at + USUAL_WINDOW)
 
 
 def _is_attended(known: Known | None, opt_in: OptIn, too_far: datetime) -> bool:

@@ -168,3 +168,14 @@ def test_without_an_expire_date_people_have_a_day_from_the_first_look(world: Wor
     assert world.start(world.sensor(audience)) is None
     world.advance(61)
     assert world.start(world.sensor(audience)) == counts(expired=1)
+
+
+def test_without_an_expire_date_the_answer_to_an_old_question_decides_nothing(world: World) -> None:
+    """They were asked again, long after the old question was over."""
+    old = world.ask(ann="silence", bob="Y")
+    world.advance(DAY + 61)
+    assert world.start(world.sensor(old)) == counts(confirmed=1, expired=1)
+    world.advance(DAY)
+    again = world.pending({ANN: None, BOB: None}, "again")
+    assert world.start(world.sensor(again)) is None
+    assert {one.state for one in known(ANN, BOB).values()} == {OptInState.PENDING}
