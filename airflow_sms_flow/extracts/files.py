@@ -96,7 +96,11 @@ def _newest(folder: str, paths: list[str], kind: str, company_key: str, field: s
 def _dated(path: str, kind: str, company_key: str, field: str) -> ExtractFile:
     name = path.rstrip("/").rpartition("/")[2]
     if name.lower().startswith(f"{kind}_") and not _is_of(name, kind, company_key):
-        raise InvalidInput(field, path, f"is not of the company {company_key}, judging by its name")
+        remedy = (
+            f"is not of the company {company_key}, judging by its name: Vibes calls its files "
+            f"{kind}_{company_key}_2026-01-31.tsv"
+        )
+        raise InvalidInput(field, path, remedy)
     as_of = _moment(name)
     if as_of is None:
         remedy = f"its name must hold its date, as in {kind}_{company_key}_2026-01-31.tsv: nothing else tells"
@@ -105,11 +109,13 @@ def _dated(path: str, kind: str, company_key: str, field: str) -> ExtractFile:
 
 
 def _is_of(name: str, kind: str, company_key: str) -> bool:
-    """Newer names hold the company's key, older ones go straight from the kind to the date."""
+    """Newer names hold the company's key, older ones go straight from the kind to the date. Nothing else may
+    stand before the date: the key of another company may begin with ours."""
     lower = name.lower()
-    return lower.startswith(f"{kind}_{company_key.lower()}_") or bool(
-        lower.startswith(kind) and _DATE.match(lower.removeprefix(kind).lstrip("_"))
-    )
+    ours = f"{kind}_{company_key.lower()}_"
+    is_newer = lower.startswith(ours)
+    rest = lower.removeprefix(ours) if is_newer else lower.removeprefix(kind).lstrip("_")
+    return lower.startswith(kind) and bool(_DATE.match(rest))
 
 
 def _moment(name: str) -> datetime | None:

@@ -48,6 +48,7 @@ def test_the_newest_file_of_our_company_is_taken_from_a_folder(tmp_path: Path) -
         "current_subscribers_CK_20260301.tsv",
         TODAY,
         "current_subscribers_OTHER_2026-03-03.tsv",
+        "current_subscribers_CK_EU_2026-03-03.tsv",
         "messages_CK_2026-03-03.tsv",
         "current_subscribers_CK_.tsv",
     ):
@@ -88,6 +89,7 @@ def test_a_stray_quotation_mark_swallows_no_row(tmp_path: Path) -> None:
         ("subscribers.tsv", "must hold its date"),
         ("subscribers_2026-13-45.tsv", "must hold its date"),
         ("current_subscribers_OTHER_2026-03-02.tsv", "not of the company CK"),
+        ("current_subscribers_CK_EU_2026-03-02.tsv", "not of the company CK"),
     ],
 )
 def test_a_file_from_the_wrong_day_or_company_is_refused(tmp_path: Path, name: str, remedy: str) -> None:
