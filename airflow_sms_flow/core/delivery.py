@@ -47,8 +47,9 @@ MOVES: dict[DeliveryState | None, frozenset[DeliveryState]] = {
     # Asking again after `ask_again_after`, and a failure that Vibes tells late.
     DeliveryState.ACCEPTED: frozenset({DeliveryState.CLAIMED, DeliveryState.REFUSED, DeliveryState.ALREADY}),
     DeliveryState.ALREADY: frozenset({DeliveryState.CLAIMED, DeliveryState.REFUSED, DeliveryState.ALREADY}),
-    # Only for reasons of ours, see OUR_REASONS, or when a whole task turns out to be wrong (BUG).
-    DeliveryState.REFUSED: _ANYTHING_BUT_WAITING | {DeliveryState.OPEN},
+    # Only for reasons of ours, see OUR_REASONS, when a whole task turns out to be wrong (BUG), or when the
+    # carrier's receipt tells that the text left after all.
+    DeliveryState.REFUSED: _ANYTHING_BUT_WAITING | {DeliveryState.OPEN, DeliveryState.ACCEPTED},
     DeliveryState.SKIPPED: _ANYTHING_BUT_WAITING | {DeliveryState.OPEN},
 }
 

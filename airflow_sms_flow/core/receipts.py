@@ -17,7 +17,7 @@ LATE_PREFIX = "late_"
 
 class Stage(StrEnum):
     """The later one counts; of two that are equally late (delivered, bounced), the newer one. That it was
-    refused beats everything."""
+    refused beats what Vibes alone told, and nothing that the carrier or the handset told."""
 
     ROUTED = "routed"  #: a campaign took the event
     SENT = "sent"  #: queued to the carrier
@@ -37,11 +37,16 @@ class Bounce(StrEnum):
 _RANK = {
     Stage.ROUTED: 1,
     Stage.SENT: 2,
-    Stage.AT_CARRIER: 3,
-    Stage.DELIVERED: 4,
-    Stage.BOUNCED: 4,
-    Stage.REFUSED: 5,  # whatever else is told of it: it must not be sent again, and counts as not sent
+    # It must not be sent again, and counts as not sent, unless it is known to have left Vibes: the refusal is
+    # then that of a copy under the same id (`on_in_doubt="resend"`, facts A.6).
+    Stage.REFUSED: 3,
+    Stage.AT_CARRIER: 4,
+    Stage.DELIVERED: 5,
+    Stage.BOUNCED: 5,
 }
+
+#: Proof that the text left Vibes.
+LEFT_VIBES = frozenset({Stage.AT_CARRIER, Stage.DELIVERED, Stage.BOUNCED})
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from airflow_sms_flow.core.delivery import DeliveryState, StepName, may_move
 from airflow_sms_flow.core.facts import ChangeKind, EventStage
-from airflow_sms_flow.core.receipts import Bounce, Receipt, Stage, later
+from airflow_sms_flow.core.receipts import LEFT_VIBES, Bounce, Receipt, Stage, later
 from airflow_sms_flow.ledger.changes import Change
 from airflow_sms_flow.ledger.deliveries import IN_LIST
 from airflow_sms_flow.ledger.schema import deliveries, dispatches, history, receipts
@@ -66,9 +66,11 @@ def note(
 
 def _says_more(receipt: Receipt, delivery: Any) -> bool:
     """Whether the delivery has something to learn from its receipt, now or once its answer is in."""
-    if receipt.stage is Stage.REFUSED:
-        return DeliveryState(delivery.state) is not DeliveryState.REFUSED
     state = DeliveryState(delivery.state)
+    if state is DeliveryState.REFUSED:
+        return receipt.stage in LEFT_VIBES
+    if receipt.stage is Stage.REFUSED:
+        return True
     return state in (DeliveryState.CLAIMED, DeliveryState.IN_DOUBT, DeliveryState.OPEN)
 
 
@@ -196,8 +198,10 @@ def _move(row: Any, told: Any) -> _Move | None:
     if told.stage == Stage.REFUSED.value:
         to = DeliveryState.REFUSED
         return (to, told.reason) if before is not to and may_move(before, to) else None
-    # Not from REFUSED or SKIPPED: there the event of this receipt is not what decided.
     if before in (DeliveryState.IN_DOUBT, DeliveryState.OPEN):
+        return DeliveryState.ACCEPTED, None
+    # A refusal stands unless the text is known to have left; whom we skipped was decided by something else.
+    if before is DeliveryState.REFUSED and Stage(told.stage) in LEFT_VIBES:
         return DeliveryState.ACCEPTED, None
     return None
 

@@ -22,9 +22,11 @@ campaigns = st.builds(Campaign, st.text(), st.text(), st.sampled_from(StepName),
 
 
 def test_nothing_is_accepted_that_was_not_claimed_or_in_doubt() -> None:
-    """A request leaves only under a claim. A person's "not sent" may still be corrected by a late answer."""
+    """A request leaves only under a claim. A person's "not sent" may still be corrected by a late answer, a
+    refusal by the carrier's receipt."""
     sources = {before for before in MOVES if may_move(before, DeliveryState.ACCEPTED)}
-    assert sources == {DeliveryState.CLAIMED, DeliveryState.IN_DOUBT, DeliveryState.OPEN}
+    corrected = {DeliveryState.OPEN, DeliveryState.REFUSED}
+    assert sources == {DeliveryState.CLAIMED, DeliveryState.IN_DOUBT, *corrected}
 
 
 def test_a_doubt_arises_from_a_claim_only() -> None:

@@ -16,6 +16,7 @@ from airflow_sms_flow.core.delivery import DeliveryState
 from airflow_sms_flow.core.facts import ChangeKind, EventStage
 from airflow_sms_flow.core.receipts import DeliveryReport, Stage
 from airflow_sms_flow.ledger import Heard, Lease, Ledger
+from airflow_sms_flow.ledger.deliveries import Move
 from tests.ledger.callbacks import (
     AT_CARRIER,
     COMPANY,
@@ -90,6 +91,41 @@ def test_a_late_refusal_ends_an_accepted_delivery(ledger: Ledger) -> None:
     for phone in (A, B):
         assert path_of(ledger, phone) == [CLAIMED, ACCEPTED, REFUSED]
         assert not sender.write(claim(phone, "again", ACCEPTED))[0].moved
+
+
+@pytest.mark.parametrize("proof", [AT_CARRIER, DELIVERED, HARD_BOUNCE])
+def test_a_text_that_left_is_not_refused_by_the_fate_of_its_copy(
+    ledger: Ledger, proof: tuple[str, str, str]
+) -> None:
+    """A resend carries the same id, and may fail for that: in whatever order the two are told, and whoever
+    looks for recent texts finds it."""
+    sender = Sender(ledger)
+    for phone in (A, B):
+        sender.write(claim(phone, phone), settle(phone, ACCEPTED, phone))
+    hear(ledger, event(EVENT[A], proof, 2))
+    hear(ledger, event(EVENT[A], NOT_SUBSCRIBED, 3))
+    hear(ledger, event(EVENT[B], NOT_SUBSCRIBED, 3))
+    hear(ledger, event(EVENT[B], proof, 2))
+    assert path_of(ledger, A) == [CLAIMED, ACCEPTED]
+    assert path_of(ledger, B) == [CLAIMED, ACCEPTED, REFUSED, ACCEPTED]
+    report = ledger.delivery_report(CAMPAIGN)
+    assert (report.sent, report.refused_late, report.unknown) == (2, 0, 0)
+    known = ledger.known(sender.dispatch_id, sender.fingerprint)
+    assert known.look_up([A, B]) == [(ACCEPTED, True)] * 2
+
+
+def test_a_text_that_left_before_its_number_was_refused_is_accepted(ledger: Ledger) -> None:
+    """Somebody had called it not sent, and the next try found them off the list: to join it again must not
+    bring the same text twice."""
+    sender = Sender(ledger)
+    _in_doubt(sender, A)
+    ledger.settle_in_doubt("summer", sent=False, by="kim")
+    refusal = Move(A, REFUSED, "not on the list", "not_subscribed", seen=OPEN)
+    assert sender.write(refusal)[0].moved
+    hear(ledger, event(EVENT[A], SENT, 1))
+    assert sender.state(A) is REFUSED
+    hear(ledger, event(EVENT[A], DELIVERED, 2))
+    assert sender.state(A) is ACCEPTED
 
 
 def test_a_living_claim_is_left_alone_and_settled_once_it_is_answered(ledger: Ledger) -> None:
