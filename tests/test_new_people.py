@@ -9,7 +9,7 @@ from airflow_sms_flow.ledger import Ledger
 from airflow_sms_flow.new_people import NewPeople
 
 COMPANY, LIST = "acme", "1201"
-ANN, BOB, CYD = "+12025550111", "+12025550112", "+12025550113"
+ANN, BOB, CYD, DEE = "+12025550111", "+12025550112", "+12025550113", "+12025550114"
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 AGES_AGO = NOON - timedelta(days=9999)
 
@@ -40,14 +40,14 @@ def read(ledger: Ledger, owner: str = "run 1", kind: ChangeKind = ChangeKind.SUB
 
 def test_everybody_new_is_in_it_once(ledger: Ledger) -> None:
     """With the Marketo id where Vibes knows it; others get a number that is no lead's."""
-    joins(ledger, (ANN, 0, "42"), (BOB, 1, None), (CYD, 2, "no number"))
+    joins(ledger, (ANN, 0, "42"), (BOB, 1, None), (CYD, 2, "no number"), (DEE, 3, "-7"))
     people = read(ledger)
-    assert people.kept.column("phone").to_pylist() == [ANN, BOB, CYD]
+    assert people.kept.column("phone").to_pylist() == [ANN, BOB, CYD, DEE]
     ids = people.kept.column("id").to_pylist()
     assert ids[0] == 42
     assert all(one < 0 for one in ids[1:])
-    assert len(set(ids)) == 3
-    assert people.funnel() == {"extracted": 3, "kept": 3}
+    assert len(set(ids)) == 4
+    assert people.funnel() == {"extracted": 4, "kept": 4}
 
 
 def test_who_left_again_is_told_apart_from_who_came_twice(ledger: Ledger) -> None:

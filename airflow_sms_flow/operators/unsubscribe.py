@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow_sms_flow.core.delivery import StepName
 from airflow_sms_flow.operators._flow_step import FlowStepOperator
@@ -71,14 +71,14 @@ class UnsubscribeFromVibesListOperator(FlowStepOperator):
         return super().columns() if self._prepared else None
 
     def people(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """By number where there is a valid one, else `lead:<id>`."""
+        """By number where there is a valid one, else `lead:<id>`; `lead:0` is whoever has neither."""
         import pyarrow as pa
 
         from airflow_sms_flow.ledger.known import LEAD_PREFIX
 
-        ids = batch.column("id").to_pylist()
+        ids = cast("list[int]", batch.column("id").to_pylist())
         numbers = batch.column("phone").to_pylist() if self._prepared else self._normalised(batch)
-        phones = [number or f"{LEAD_PREFIX}{lead}" for lead, number in zip(ids, numbers, strict=True)]
+        phones = [number or f"{LEAD_PREFIX}{max(lead, 0)}" for lead, number in zip(ids, numbers, strict=True)]
         return pa.record_batch({"id": batch.column("id"), "phone": pa.array(phones, pa.string())})
 
     def _normalised(self, batch: pa.RecordBatch) -> list[str | None]:

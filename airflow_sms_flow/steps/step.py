@@ -20,6 +20,12 @@ class Recipient:
     phone: str
     record: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def external_person_id(self) -> str | None:
+        """The Marketo id as Vibes keeps it; None for whom Marketo does not know: `new_people` numbers them
+        below zero, each file anew, and at Vibes such a number would stand for somebody else tomorrow."""
+        return str(self.lead_id) if self.lead_id > 0 else None
+
 
 @dataclass(frozen=True, slots=True)
 class Go:

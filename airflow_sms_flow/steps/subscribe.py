@@ -67,11 +67,11 @@ class SubscribeStep:
         return Answer(AnswerClass.OK, "pending", pending.detail, pending.value)
 
     def act(self, recipient: Recipient, go: Go, slot: Slot, event_id: str) -> Answer:
-        """`POST …/participants`; the Marketo id travels along as `external_person_id`."""
+        """`POST …/participants`; the Marketo id, where there is one, travels along."""
         return self.client.add_participant(
             self.acquisition_campaign_id,
             mdn=recipient.phone,
-            external_person_id=str(recipient.lead_id),
+            external_person_id=recipient.external_person_id,
             slot=slot,
         )
 

@@ -37,6 +37,8 @@ class UnsubscribeStep:
     def decide(self, recipient: Recipient, seen: DeliveryState | None) -> Go | Answer:
         """Look the number up on the list; without a number there is nothing to look up."""
         if recipient.phone.startswith(LEAD_PREFIX):
+            if recipient.external_person_id is None:
+                return Answer(AnswerClass.REFUSED, "unknown_person", "has neither a number nor a Marketo id")
             return Go()
         found = self.client.find_subscriber(self.list_id, mdn=recipient.phone)
         if found.kind is not AnswerClass.OK:
@@ -50,7 +52,7 @@ class UnsubscribeStep:
         missing (facts A.5), so it is believed only after a second look."""
         if go.value is None:
             answer = self.client.unsubscribe(
-                self.list_id, external_person_id=str(recipient.lead_id), slot=slot
+                self.list_id, external_person_id=recipient.external_person_id, slot=slot
             )
             if answer.kind is AnswerClass.ALREADY:
                 return Answer(AnswerClass.REFUSED, "unknown_person", answer.detail)

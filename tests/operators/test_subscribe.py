@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,8 +16,11 @@ from airflow_sms_flow import storage
 from airflow_sms_flow.core.backoff import Backoff
 from airflow_sms_flow.core.errors import InvalidInput, Unfinished
 from airflow_sms_flow.courier import Plan
-from airflow_sms_flow.operators import SubscribeToVibesListOperator
+from airflow_sms_flow.hooks.ledger import open_ledger
+from airflow_sms_flow.ledger import RawCallback
+from airflow_sms_flow.operators import NewRepliesOperator, SubscribeToVibesListOperator
 from tests.operators.world import ANN, BOB, CYD, DEE, MONDAY, NEWS, RECEIPTS, Run, World, adds_up
+from tests.sandbox.sandbox_caller import DB
 
 EVE, FAY = "+12025550115", "+12025550116"
 TUESDAY = Run("scheduled", "scheduled__tuesday", MONDAY + timedelta(days=1))
@@ -71,6 +75,41 @@ def test_the_pending_go_on_with_their_expiry_and_all_their_columns(empty_world: 
     assert abs(ann["expire_date"] - datetime.fromisoformat(asked["expire_date"])) < timedelta(seconds=1)
     assert storage.check_prepared(empty_world.pushed["pending"]["path"]).rows == 1
     assert set(empty_world.pushed) == {"results", "pending", "subscribed", "already"}
+
+
+def test_whom_marketo_does_not_know_keeps_the_id_that_vibes_has(empty_world: World) -> None:
+    """Made-up numbers stay here: the same one stands for somebody else in the next run."""
+    world = empty_world
+    world.caller.load(persons=[{"phone": ANN, "external_person_id": "42"}])
+    for run, person in ((Run(), ANN), (TUESDAY, BOB), (TUESDAY.again(), CYD)):
+        world.run(subscribe(audience=writers(world, person)), run)
+        assert phones(world, "pending") == [person]
+    sent = [external_id(world, phone) for phone in (ANN, BOB, CYD)]
+    assert sent == ["42", None, None]
+
+
+def writers(world: World, phone: str) -> dict[str, Any]:
+    """What `NewRepliesOperator` hands on when somebody has written to the code."""
+    body = {
+        "event_id": f"CB-{phone}",
+        "callback_type": "unmatched_message_received",
+        "participant": {"mdn": phone},
+        "source_code": {"code": "52623"},
+    }
+    with closing(open_ledger()) as ledger:
+        data = json.dumps(body).encode()
+        ledger.store_callbacks([RawCallback("acme", datetime.now(UTC), "", {}, data, f"CB-{phone}")])
+    replies = NewRepliesOperator(task_id="replies", source_code="52623")
+    reference: dict[str, Any] = world.run(replies, Run(run_id=f"wrote__{phone}"))
+    return reference
+
+
+def external_id(world: World, phone: str) -> str | None:
+    """What Vibes takes for this person's Marketo id."""
+    found = world.caller.vibes("GET", f"{DB}/persons", params={"mdn": phone}).json()
+    person = found[0] if isinstance(found, list) else found
+    known: str | None = person.get("external_person_id")
+    return known
 
 
 def test_nobody_counts_as_subscribed_before_they_confirm(empty_world: World) -> None:

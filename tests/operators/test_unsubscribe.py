@@ -198,3 +198,13 @@ def test_xcoms_carry_no_number(empty_world: World) -> None:
     """Paths and counts only."""
     report = empty_world.run(unsubscribe(audience=raw(empty_world, ANN)))
     assert "2025550" not in json.dumps([report, empty_world.pushed])
+
+
+def test_whoever_has_neither_number_nor_marketo_id_is_counted_at_every_try(empty_world: World) -> None:
+    """Refused, each of them: there is nobody at Vibes to take off, and no id to take for one."""
+    world = empty_world
+    nameless = world.file(pa.table({"id": [-1, -2], "mobilePhone": pa.nulls(2, pa.string())}), "leads")
+    for run in (Run(), Run().again()):
+        report = world.run(unsubscribe(audience=nameless, country_field=None), run)
+        assert (report["rows"], report["refused"]) == (2, {"unknown_person": 2})
+    assert not world.requests("DELETE")

@@ -8,7 +8,7 @@ from airflow_sms_flow.clients.vibes import VibesClient
 from airflow_sms_flow.core.answers import Answer, AnswerClass
 from airflow_sms_flow.steps.step import Go, Recipient
 from airflow_sms_flow.steps.unsubscribe import UnsubscribeStep
-from tests.sandbox.sandbox_caller import PERSON, Caller
+from tests.sandbox.sandbox_caller import OTHER, PERSON, Caller
 from tests.steps.conftest import LIST
 
 SOMEBODY, NUMBERLESS = Recipient(7, PERSON), Recipient(7, "lead:7")
@@ -92,3 +92,14 @@ def test_an_unknown_lead_without_a_number_is_not_done(vibes: Caller, step: Unsub
     """The 404 may mean that Vibes knows the person under another id: somebody has to look."""
     answer = act(step, Recipient(8, "lead:8"), Go())
     assert (answer.kind, answer.reason) == (AnswerClass.REFUSED, "unknown_person")
+
+
+def test_somebody_with_neither_number_nor_marketo_id_is_not_looked_for(
+    vibes: Caller, step: UnsubscribeStep
+) -> None:
+    """A made-up id may be another person's at Vibes: nobody is taken off by it."""
+    vibes.load(subscriptions=[{"phone": OTHER, "list_id": LIST, "external_person_id": "-1"}])
+    answer = step.decide(Recipient(-1, "lead:0"), None)
+    assert isinstance(answer, Answer)
+    assert (answer.kind, answer.reason) == (AnswerClass.REFUSED, "unknown_person")
+    assert vibes.effects("unsubscribed") == []
