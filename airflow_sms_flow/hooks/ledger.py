@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from airflow_sms_flow import settings
-from airflow_sms_flow.core.errors import ConfigError
+from airflow_sms_flow.core.errors import ConfigError, LedgerError
 from airflow_sms_flow.hooks.fields import ConnectionFields, get_fields
 
 if TYPE_CHECKING:
@@ -36,12 +37,45 @@ def open_ledger() -> Ledger:
     Raises `ConfigError` where the next machine would find another ledger than this one, or where the driver
     is missing; `InvalidInput` for a connection that cannot work; `LedgerError` where it does not answer.
     """
-    address = ledger_address()
-    settings.refuse_local_parts_on_other_machines(ledger_is_local=address.get_backend_name() == "sqlite")
+    return _open(ledger_address())
+
+
+class LedgerOpener:
+    """`open_ledger` for a process that lives on when its ledger fails, and opens it again; for its threads.
+
+    A SQLite file that it has opened before, and that is gone, is a `LedgerError`: what came into an empty one
+    in its place would be lost when the right one is put back.
+    """
+
+    def __init__(self) -> None:
+        self._files: set[str] = set()
+
+    def __call__(self) -> Ledger:
+        """The ledger, to be closed by the caller."""
+        address = ledger_address()
+        file = address.database if _is_file(address) else None
+        if file is None:
+            return _open(address)
+        if file in self._files and not os.path.exists(file):
+            raise LedgerError(
+                f"the ledger {file} was deleted while it was in use: put it back. If it is lost for good, "
+                "restart this part of Airflow, which begins an empty one"
+            )
+        ledger = _open(address)
+        self._files.add(file)
+        return ledger
+
+
+def _open(address: URL) -> Ledger:
+    settings.refuse_local_parts_on_other_machines(ledger_is_local=_is_file(address))
 
     from airflow_sms_flow.ledger import Ledger
 
     return Ledger.open(address)
+
+
+def _is_file(address: URL) -> bool:
+    return address.get_backend_name() == "sqlite"
 
 
 def ledger_address() -> URL:

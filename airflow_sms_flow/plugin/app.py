@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from airflow_sms_flow import settings
 from airflow_sms_flow.core.errors import SmsFlowError
-from airflow_sms_flow.hooks.ledger import open_ledger
+from airflow_sms_flow.hooks.ledger import LedgerOpener
 from airflow_sms_flow.hooks.vibes import VibesHook
 from airflow_sms_flow.plugin.door import Account, Door
 from airflow_sms_flow.plugin.hiding import hide_in_server_logs, hide_secret
@@ -70,8 +70,9 @@ async def _begin(stack: ExitStack) -> Receiver:
     sources = Sources(settings.callback_sources(), settings.callback_trusted_proxies())
     max_bytes = settings.callback_max_bytes()
     _warn_of_believed_headers(sources)
-    listener = Listener(open_ledger)
-    store = Store(open_ledger, listener.wake)
+    open_inbox = LedgerOpener()
+    listener = Listener(open_inbox)
+    store = Store(open_inbox, listener.wake)
     for part in (listener, store):
         part.start()
         stack.callback(part.close)

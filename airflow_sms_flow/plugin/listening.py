@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from airflow_sms_flow.core.errors import SmsFlowError
+from airflow_sms_flow.plugin.reopening import Reopened
 from airflow_sms_flow.plugin.telling import NowAndThen
 
 log = logging.getLogger(__name__)
@@ -37,13 +38,15 @@ class Inbox(Protocol):
 
     def hear(self, limit: int = ...) -> Heard: ...
 
+    def close(self) -> None: ...
+
 
 class Listener:
-    """A thread that hears. Begins with `start`, ends with `close`; whatever fails is told and tried again."""
+    """A thread that hears. Begins with `start`, ends with `close`; whatever fails is told and tried again,
+    with a new inbox."""
 
     def __init__(self, open_inbox: Callable[[], Inbox]) -> None:
-        self._open_inbox = open_inbox
-        self._inbox: Inbox | None = None
+        self._inbox = Reopened(open_inbox)
         self._work = threading.Event()
         self._closing = threading.Event()
         self._failing = NowAndThen()
@@ -71,13 +74,12 @@ class Listener:
 
     def _hear_all(self) -> None:
         try:
-            if self._inbox is None:
-                self._inbox = self._open_inbox()
-            began = time.monotonic()
-            while not self._closing.is_set() and self._inbox.hear(_PIECE).left:
-                # Half the time is the receiver's: SQLite has one writer, and Python one thread at a time.
-                self._closing.wait(min(_BUSY_SECONDS, time.monotonic() - began))
+            with self._inbox.lent() as inbox:
                 began = time.monotonic()
+                while not self._closing.is_set() and inbox.hear(_PIECE).left:
+                    # Half the time is the receiver's: SQLite has one writer, and Python one thread at a time.
+                    self._closing.wait(min(_BUSY_SECONDS, time.monotonic() - began))
+                    began = time.monotonic()
         except SmsFlowError as error:
             self._tell(str(error))
         except Exception as error:  # it must never end the thread, and its text may carry a number

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from airflow_sms_flow.core.errors import SmsFlowError
 from airflow_sms_flow.ledger.inbox import RawCallback
+from airflow_sms_flow.plugin.reopening import Reopened
 from airflow_sms_flow.plugin.telling import NowAndThen
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,8 @@ class Inbox(Protocol):
 
     def store_callbacks(self, rows: Sequence[RawCallback]) -> int: ...
 
+    def close(self) -> None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
@@ -45,13 +48,13 @@ class _Waiting:
 
 
 class Store:
-    """Begins with `start`, ends with `close`. `open_inbox` may fail: it is tried again with the next one.
-    `on_kept` is called, in the writer's thread, whenever something new lies in the inbox."""
+    """Begins with `start`, ends with `close`. `open_inbox` may fail: it is tried again with the next one. A
+    new one takes the place of an inbox that failed. `on_kept` is called, in the writer's thread, whenever
+    something new lies in the inbox."""
 
     def __init__(self, open_inbox: Callable[[], Inbox], on_kept: Callable[[], None]) -> None:
-        self._open_inbox = open_inbox
+        self._inbox = Reopened(open_inbox)
         self._on_kept = on_kept
-        self._inbox: Inbox | None = None
         self._waiting: deque[_Waiting] = deque()
         self._waiting_bytes = 0
         self._changed = threading.Condition()
@@ -132,10 +135,9 @@ class Store:
 
     def _store(self, callbacks: Sequence[RawCallback]) -> bool:
         try:
-            if self._inbox is None:
-                self._inbox = self._open_inbox()
-            if callbacks:
-                self._inbox.store_callbacks(callbacks)
+            with self._inbox.lent() as inbox:
+                if callbacks:
+                    inbox.store_callbacks(callbacks)
         except SmsFlowError as error:
             self._tell_failure(str(error))
             return False

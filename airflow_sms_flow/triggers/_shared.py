@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
 from airflow_sms_flow.core.errors import LedgerError, SmsFlowError
-from airflow_sms_flow.hooks.ledger import open_ledger
+from airflow_sms_flow.hooks.ledger import LedgerOpener
 from airflow_sms_flow.hooks.vibes import VibesHook
 from airflow_sms_flow.settings import LedgerSettings, ledger_settings
 from airflow_sms_flow.waiting.looking import Line, open_line
@@ -49,6 +49,7 @@ class Shared:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._open_ledger = LedgerOpener()
         self._ledgers: dict[LedgerSettings, Ledger] = {}
         self._lines: dict[str, _Lent] = {}
         self._hearing = threading.Lock()
@@ -69,7 +70,7 @@ class Shared:
         with self._lock:
             found = self._ledgers.get(key)
             if found is None:
-                found = self._ledgers[key] = open_ledger()
+                found = self._ledgers[key] = self._open_ledger()
         try:
             yield found
         except LedgerError:

@@ -23,6 +23,7 @@ class MemoryInbox:
         self.looks = 0
         self.to_hear = 0
         self.deaf: Exception | None = None
+        self.closed = 0
         self._lock = threading.Lock()
 
     def store_callbacks(self, rows: Sequence[RawCallback]) -> int:
@@ -45,3 +46,6 @@ class MemoryInbox:
         read = min(limit, self.to_hear)
         self.to_hear -= read
         return SimpleNamespace(left=self.to_hear)
+
+    def close(self) -> None:
+        self.closed += 1

@@ -61,14 +61,21 @@ def test_without_work_it_looks_now_and_then() -> None:
 
 @pytest.mark.parametrize("error", [LedgerError("the ledger is locked"), ValueError("+12025550101")])
 def test_a_failure_is_told_once_and_tried_again(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever it is; a stranger's text may hold a phone number and is not told."""
+    """Whatever it is, with a new inbox; a stranger's text may hold a phone number and is not told."""
     inbox = MemoryInbox()
     inbox.deaf = error
-    listener = Listener(lambda: inbox)
+    opened: list[MemoryInbox] = []
+
+    def open_inbox() -> MemoryInbox:
+        opened.append(inbox)
+        return inbox
+
+    listener = Listener(open_inbox)
     listener.start()
     wait_until(lambda: inbox.looks >= 3)
     inbox.deaf, inbox.to_hear = None, 5
     wait_until(lambda: inbox.to_hear == 0)
     listener.close()
+    assert inbox.closed == len(opened) - 1 >= 3, "each one that failed is closed, and a new one opened"
     assert caplog.text.count("were not heard") == 1
     assert "2025550101" not in caplog.text

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sqlite3
 import threading
 import time
 from collections.abc import Coroutine, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import make_url
 
 from airflow_sms_flow.core.errors import ConfigError
+from airflow_sms_flow.hooks.ledger import LedgerOpener, open_ledger
+from airflow_sms_flow.ledger import Ledger
 from airflow_sms_flow.ledger.inbox import RawCallback
 from airflow_sms_flow.plugin import store as store_module
 from airflow_sms_flow.plugin.store import Store
 from tests.plugin.inboxes import MemoryInbox
+from tests.postgres import fresh_database
 
 
 def callback(key: object, body: bytes = b"{}") -> RawCallback:
@@ -92,6 +100,84 @@ def test_an_inbox_that_cannot_be_opened_is_tried_again(inbox: MemoryInbox) -> No
     assert together(store.keep(callback(1))) == [False]
     assert together(store.keep(callback(1))) == [True]
     store.close()
+
+
+def test_an_inbox_that_has_gone_bad_is_replaced_by_a_new_one(inbox: MemoryInbox) -> None:
+    """A password was changed, at the database and in Airflow: that must not take a restart."""
+    bad = MemoryInbox()
+    inboxes = [bad, inbox]
+    store = Store(lambda: inboxes.pop(0), lambda: None)
+    store.start()
+    assert together(store.keep(callback(1))) == [True]
+    bad.down = True
+    assert together(store.keep(callback(2))) == [False]
+    assert together(store.keep(callback(2)), store.keep(callback(3))) == [True, True]
+    store.close()
+    assert bad.closed == 1
+    assert (inbox.closed, list(inbox.rows)) == (0, ["2", "3"])
+
+
+@pytest.fixture
+def real_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Store]:
+    """As the API server begins it, in an installation of its own."""
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    store = Store(LedgerOpener(), lambda: None)
+    store.start()
+    yield store
+    store.close()
+
+
+def keep(store: Store, key: str, within: float = 20.0) -> bool:
+    """Whether a callback is taken, at the latest when Vibes has repeated it for so long."""
+    deadline = time.monotonic() + within
+    while not (kept := together(store.keep(callback(key)))[0]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return kept
+
+
+def test_a_ledger_that_was_restored_is_written_to(real_store: Store, tmp_path: Path) -> None:
+    """Another file lies at its place now: what comes in lands in that one."""
+    file = tmp_path / "sms_flow" / "ledger.db"
+    assert keep(real_store, "before")
+    backup = tmp_path / "backup.db"
+    with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(backup)) as copy:
+        source.backup(copy)
+    backup.replace(file)
+    assert keep(real_store, "after")
+    with closing(open_ledger()) as ledger:
+        assert ledger.unheard_callbacks() == 2
+
+
+def test_a_ledger_that_was_deleted_is_waited_for_and_not_made_anew(
+    real_store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What an empty one took in would be lost when the right one is put back."""
+    file, aside = tmp_path / "sms_flow" / "ledger.db", tmp_path / "aside.db"
+    assert keep(real_store, "before")
+    file.rename(aside)
+    assert not keep(real_store, "meanwhile", within=0.5)
+    assert not file.exists()
+    assert "put it back" in caplog.text.lower()
+    aside.rename(file)
+    assert keep(real_store, "meanwhile")
+
+
+def test_a_ledger_that_has_moved_is_found_by_its_connection(
+    monkeypatch: pytest.MonkeyPatch, real_store: Store, postgres_server: str, tmp_path: Path
+) -> None:
+    """From the file to PostgreSQL, and on to another database."""
+    address = make_url(postgres_server)
+    assert keep(real_store, "in the file")
+    monkeypatch.setenv("AIRFLOW__SMS_FLOW__LEDGER_CONN_ID", "ledger_db")
+    (tmp_path / "sms_flow" / "ledger.db").rename(tmp_path / "moved.db")
+    for number in range(2):
+        with fresh_database(postgres_server) as database:
+            connection = {"conn_type": "postgres", "host": address.host, "port": address.port, "login": "sms"}
+            connection["schema"] = make_url(database).database
+            monkeypatch.setenv("AIRFLOW_CONN_LEDGER_DB", json.dumps(connection))
+            assert keep(real_store, f"in database {number}")
+            with closing(Ledger.open(database)) as ledger:
+                assert ledger.unheard_callbacks() == 1
 
 
 def test_a_slow_store_says_later_within_vibes_patience(

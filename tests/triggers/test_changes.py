@@ -104,3 +104,22 @@ def test_a_ledger_that_is_away_for_a_while_does_not_kill_it(
         assert (await waiting)["scope_id"] == LIST
 
     asyncio.run(listen())
+
+
+def test_a_ledger_that_was_deleted_is_waited_for_and_not_made_anew(ledger: Ledger, tmp_path: Path) -> None:
+    """An empty one in its place would be taken for it by everybody."""
+    file, aside = tmp_path / "sms_flow" / "ledger.db", tmp_path / "aside.db"
+
+    async def listen() -> None:
+        rings = bell()
+        waiting = asyncio.create_task(ring(rings))
+        await asyncio.sleep(0.2)
+        file.rename(aside)
+        await asyncio.sleep(0.3)
+        assert not file.exists()
+        aside.rename(file)
+        with closing(open_ledger()) as opened:
+            join(opened, ANN)
+        assert (await waiting)["scope_id"] == LIST
+
+    asyncio.run(listen())
