@@ -92,8 +92,10 @@ class WaitingTrigger(BaseTrigger):
                 if time.monotonic() - silent_since > self.ledger_patience_seconds:
                     return found.counts
                 found = Look(found.counts, self.interval)
-            except SmsFlowError as error:
-                self.log.warning("The sensor will look, since this trigger cannot: %s", error)
+            except Exception as error:  # one that got out would fail the task, or skip it with soft_fail
+                # A stranger's text may hold anything.
+                told = error if isinstance(error, SmsFlowError) else type(error).__name__
+                self.log.warning("The sensor will look, since this trigger cannot: %s", told)
                 await self.sleep(self.interval)
                 return found.counts
             if found.pause is None:

@@ -54,12 +54,13 @@ class VibesChangeTrigger(BaseEventTrigger):
 
     async def _listen(self, rung_for: int | None) -> tuple[int | None, bool]:
         """The newest change, and whether to ring for it; where that cannot be told now, what was known."""
-        from airflow_sms_flow.triggers._shared import this_process
-
         try:
+            from airflow_sms_flow.triggers._shared import this_process
+
             return await this_process().in_thread(self._look, rung_for)
-        except SmsFlowError as error:
-            log.warning("The bell of %s %s could not look: %s", self.kind, self.scope_id, error)
+        except Exception as error:  # whatever it is; a stranger's text may hold anything
+            told = error if isinstance(error, SmsFlowError) else type(error).__name__
+            log.warning("The bell of %s %s could not look: %s", self.kind, self.scope_id, told)
             return rung_for, False
 
     def _look(self, rung_for: int | None) -> tuple[int, bool]:

@@ -106,6 +106,42 @@ def test_a_ledger_that_is_away_for_a_while_does_not_kill_it(
     asyncio.run(listen())
 
 
+def test_no_error_of_any_kind_kills_it(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Airflow's own database may be down while a connection is read; the error's text stays untold."""
+
+    def down(*_: object) -> int:
+        raise OSError(f"{ANN} could not be written to password@host")
+
+    async def listen() -> None:
+        rings = bell()
+        waiting = asyncio.create_task(ring(rings))
+        with monkeypatch.context() as broken:
+            broken.setattr(Ledger, "latest_change", down)
+            await asyncio.sleep(0.3)
+        assert not waiting.done()
+        join(ledger, CYD)
+        assert (await waiting)["scope_id"] == LIST
+
+    asyncio.run(listen())
+    assert "could not look: OSError" in caplog.text
+    assert "password" not in caplog.text
+
+
+def test_a_bell_that_is_cancelled_ends(ledger: Ledger) -> None:
+    """The triggerer moves it elsewhere, or nobody listens any more."""
+
+    async def cancel() -> None:
+        waiting = asyncio.create_task(ring(bell()))
+        await asyncio.sleep(0.1)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    asyncio.run(cancel())
+
+
 def test_a_ledger_that_was_deleted_is_waited_for_and_not_made_anew(ledger: Ledger, tmp_path: Path) -> None:
     """An empty one in its place would be taken for it by everybody."""
     file, aside = tmp_path / "sms_flow" / "ledger.db", tmp_path / "aside.db"

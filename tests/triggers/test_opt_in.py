@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_sms_flow.core.opt_in import OptIn
 from airflow_sms_flow.hooks.ledger import open_ledger
+from airflow_sms_flow.hooks.vibes import VibesHook
 from airflow_sms_flow.triggers import VibesOptInTrigger
 from tests.sensors.conftest import real_world, world
 from tests.sensors.opt_in_world import ANN, BOB, CYD, DAY, HOUR, World, counts, numbers_in
@@ -146,6 +147,32 @@ def test_refused_credentials_make_the_sensor_look(world: World) -> None:
     assert world.ahead.total_seconds() < DAY
     with pytest.raises(AirflowFailException, match="check"):
         world.resume(sensor, event)
+
+
+@pytest.mark.parametrize("error", [OSError, RuntimeError, KeyError])
+def test_a_strangers_error_makes_the_sensor_look_as_well(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    error: type[Exception],
+) -> None:
+    """Storage, or Airflow's own database, was away for a moment: the wait goes on, with the sensor's help."""
+    sensor = world.sensor(world.ask(ann="Y"), poke_interval=HOUR, soft_fail=True)
+    assert world.start(sensor) is None
+
+    def away(self: object) -> str:
+        raise error(f"{ANN} at password@host")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(VibesHook, "company_key", property(away))
+        event = world.fire()
+    assert HOUR <= world.ahead.total_seconds() < 2 * HOUR
+    got = world.resume(sensor, event) or world.resume(sensor, world.fire())  # she may not be due yet
+    assert got == counts(confirmed=1)
+    told = caplog.text + capfd.readouterr().out
+    assert f"this trigger cannot: {error.__name__}" in told
+    assert "password" not in told
 
 
 async def first_event(trigger: VibesOptInTrigger) -> Any:
