@@ -74,6 +74,13 @@ class Door:
             raise Unsure
         return company
 
+    def knew(self, secret: str) -> bool:
+        """Whether it opened when the connections were last read. Nobody waits for another look, but one
+        begins where it is due."""
+        if time.monotonic() - self._read_at > _KEEP_SECONDS:
+            self._begin_to_read()
+        return _match(self._companies, _digest(secret)) is not None
+
     async def look(self) -> None:
         """Read the connections now, so that whoever starts the API server sees what is wrong."""
         await self._read_after(time.monotonic())
@@ -85,9 +92,12 @@ class Door:
         """Return once everything was read after `moment`, or patience has run out."""
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while self._read_at < moment and (left := deadline - time.monotonic()) > 0:
-            if self._reading is None or self._reading.done():
-                self._reading = asyncio.create_task(self._read_all())
-            await asyncio.wait({self._reading}, timeout=left)
+            await asyncio.wait({self._begin_to_read()}, timeout=left)
+
+    def _begin_to_read(self) -> asyncio.Task[None]:
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._read_all())
+        return self._reading
 
     async def _read_all(self) -> None:
         await asyncio.sleep(max(0.0, self._read_at + _READ_EVERY_SECONDS - time.monotonic()))

@@ -22,8 +22,9 @@ from airflow_sms_flow.core.callbacks import dedupe_key
 from airflow_sms_flow.ledger.inbox import RawCallback
 from airflow_sms_flow.plugin.door import Door, Unsure
 from airflow_sms_flow.plugin.hiding import hide_secret
-from airflow_sms_flow.plugin.sources import Sources
+from airflow_sms_flow.plugin.sources import Address, Sources
 from airflow_sms_flow.plugin.store import Store
+from airflow_sms_flow.plugin.telling import NowAndThen
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -49,6 +50,8 @@ class Receiver:
         self._sources = sources
         self._store = store
         self._max_bytes = max_bytes
+        self._turned_away = NowAndThen()
+        self._unknown = NowAndThen()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         secret = hide_secret(scope)
@@ -65,12 +68,14 @@ class Receiver:
         forwarded = [value for name, value in headers if name == "x-forwarded-for"]
         caller = self._sources.caller(peer, forwarded)
         if not self._sources.admits(caller):
+            self._tell_turned_away(caller, secret)
             return 404
         try:
             company_key = await self._door.company_behind(secret)
         except Unsure:
             return 503
         if company_key is None:
+            self._tell_unknown(caller)
             return 404
         if scope["method"] not in _METHODS:
             return 405
@@ -91,6 +96,24 @@ class Receiver:
             dedupe_key=_storable_key(company_key, body),
         )
         return 204 if await self._store.keep(callback) else 503
+
+    def _tell_turned_away(self, caller: Address | None, secret: str) -> None:
+        """Strangers are turned away without a word. Whoever has the secret is Vibes."""
+        if self._door.knew(secret) and self._turned_away.due():
+            log.warning(
+                "A callback with a right secret was answered 404 and is lost: %s is not among [sms_flow] "
+                "callback_sources. Add it there; if it is a proxy of yours, to callback_trusted_proxies",
+                caller or "its caller, whom the proxy does not name,",
+            )
+
+    def _tell_unknown(self, caller: Address | None) -> None:
+        if self._sources.expects(caller) and self._unknown.due():
+            log.warning(
+                "A callback from %s, where Vibes calls from, was answered 404 and is lost: its secret stands "
+                "in no connection of [sms_flow] callback_conn_ids. Where a registration still carries an "
+                "older one, put that back and register again: python -m airflow_sms_flow callbacks register",
+                caller,
+            )
 
 
 async def answer(send: Send, status: int) -> None:

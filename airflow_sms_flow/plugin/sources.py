@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TypeAlias
 
-from airflow_sms_flow.settings import Network
+from airflow_sms_flow.settings import VIBES_ADDRESSES, Network
 
 Address: TypeAlias = IPv4Address | IPv6Address
+
+_VIBES: tuple[Network, ...] = tuple(ip_network(one) for one in VIBES_ADDRESSES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,10 @@ class Sources:
         if self.allowed is None:
             return True
         return caller is not None and _is_in(caller, self.allowed)
+
+    def expects(self, caller: Address | None) -> bool:
+        """Whether Vibes is likely to be calling: from where a setting says, else where the vendor says."""
+        return caller is not None and _is_in(caller, _VIBES if self.allowed is None else self.allowed)
 
 
 def _is_in(address: Address, networks: tuple[Network, ...]) -> bool:

@@ -117,8 +117,86 @@ def test_a_wrong_secret_and_a_wrong_place_look_alike(store: Store, inbox: Memory
     assert not inbox.rows
 
 
+def answers(receiver: Receiver, *calls: Call) -> list[int]:
+    """Of one API server, one after the other, once it has read its connections."""
+
+    async def call_all() -> list[int]:
+        await receiver._door.look()
+        return [await call.run(receiver) for call in calls]
+
+    return asyncio.run(call_all())
+
+
+def test_whoever_has_the_secret_and_is_turned_away_is_told_of(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once in a while, by address: 404 is final for Vibes, and such a setting would lose every callback."""
+    elsewhere = Sources((ip_network("198.51.100.0/24"),), (ip_network("10.0.0.0/8"),))
+    receiver = Receiver(open_door(), elsewhere, store, 1_000)
+    assert answers(receiver, *(Call() for _ in range(3))) == [404] * 3
+    assert caplog.text.count("203.0.113.7 is not among [sms_flow] callback_sources") == 1
+    assert SECRET not in caplog.text
+
+
+def test_a_proxy_that_names_nobody_is_told_of(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """The warning says what it can."""
+    sources = Sources((ip_network("198.51.100.0/24"),), (ip_network("10.0.0.0/8"),))
+    receiver = Receiver(open_door(), sources, store, 1_000)
+    headers = [(b"x-forwarded-for", b"unknown")]
+    assert answers(receiver, Call(client=("10.0.0.1", 4000), headers=headers)) == [404]
+    assert "whom the proxy does not name" in caplog.text
+
+
+def test_a_secret_that_came_later_is_known_to_the_warning_as_well(
+    store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where everybody is turned away, nobody else has the connections read again."""
+    monkeypatch.setattr(door_module, "_KEEP_SECONDS", 0.0)
+    account = Account("acme", ("old-secret-0123456789",))
+    door = Door(["vibes_default"], lambda _: account)
+    receiver = Receiver(door, Sources((ip_network("198.51.100.0/24"),), ()), store, 1_000)
+
+    async def call_until_told() -> None:
+        nonlocal account
+        await door.look()
+        account = Account("acme", (SECRET,))
+        async with asyncio.timeout(10):
+            while "is not among [sms_flow] callback_sources" not in caplog.text:
+                assert await Call().run(receiver) == 404
+                await asyncio.sleep(0.01)
+
+    asyncio.run(call_until_told())
+
+
+@pytest.mark.parametrize(
+    ("sources", "caller", "told"),
+    [
+        (ANYWHERE, "35.155.139.143", True),
+        (ANYWHERE, "203.0.113.7", False),
+        (Sources((ip_network("203.0.113.0/24"),), ()), "203.0.113.7", True),
+    ],
+    ids=["Vibes", "a stranger", "a place that a setting names"],
+)
+def test_a_secret_that_vibes_has_and_we_have_not_is_told_of(
+    store: Store, caplog: pytest.LogCaptureFixture, sources: Sources, caller: str, told: bool
+) -> None:
+    """It was dropped while a registration still carries it; what strangers try is not worth a line."""
+    receiver = Receiver(open_door(), sources, store, 1_000)
+    calls = (Call(tail="dropped-secret", client=(caller, 4000)) for _ in range(3))
+    assert answers(receiver, *calls) == [404] * 3
+    assert caplog.text.count("register again") == told
+    assert "dropped-secret" not in caplog.text
+
+
+def test_strangers_are_turned_away_without_a_line(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever they try."""
+    elsewhere = Sources((ip_network("198.51.100.0/24"),), ())
+    assert answers(Receiver(open_door(), elsewhere, store, 1_000), Call(tail="wrong")) == [404]
+    assert "404" not in caplog.text
+
+
 def test_a_place_that_is_not_allowed_learns_nothing_of_the_secret(store: Store) -> None:
-    """It is turned away before the secret is looked at."""
+    """It is turned away before any connection is read for it."""
 
     def never(conn_id: str) -> Account:
         raise AssertionError
