@@ -3,6 +3,8 @@ number at once: one batch is one transaction under one lock, in bulk."""
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +17,8 @@ from airflow_sms_flow.core.facts import Answered, Asked, ChangeKind, EventStage,
 from airflow_sms_flow.ledger import answers, changes, inbox, members, receipts
 from airflow_sms_flow.ledger.changes import Change
 from airflow_sms_flow.ledger.inbox import Unheard, Verdict
+
+log = logging.getLogger(__name__)
 
 SOURCE = "callback"
 
@@ -48,6 +52,7 @@ def hear(connection: Connection, limit: int, at: datetime) -> Heard:
     verdicts = _apply_all(connection, rows, at)
     inbox.mark_heard(connection, verdicts, at)
     receipts.settle_waiting(connection, at)
+    _tell_unreadable([verdict for verdict in verdicts if verdict.outcome is Outcome.UNREADABLE])
     applied = sum(verdict.outcome is Outcome.APPLIED for verdict in verdicts)
     return Heard(len(rows), applied, inbox.count_unheard(connection) if len(rows) == limit else 0)
 
@@ -63,9 +68,24 @@ def _apply_all(connection: Connection, rows: Sequence[Unheard], at: datetime) ->
         if not _is_poison(error):
             raise
         if len(rows) == 1:
-            return [Verdict(rows[0].id, Outcome.UNREADABLE)]
+            return [Verdict(rows[0].id, Outcome.UNREADABLE, trouble=type(error).__name__)]
     half = len(rows) // 2
     return _apply_all(connection, rows[:half], at) + _apply_all(connection, rows[half:], at)
+
+
+def _tell_unreadable(verdicts: Sequence[Verdict]) -> None:
+    """An opt-out may be among them. The kinds are words of ours: no other kind is unreadable."""
+    if not verdicts:
+        return
+    kinds = Counter(verdict.trouble or verdict.kind or "no JSON object" for verdict in verdicts)
+    log.warning(
+        "%s callback(s) are kept but cannot be read (%s); the first is row %d of sms_flow_callbacks. What "
+        "they tell is not applied; Vibes' daily files make up for it: SyncSubscribersOperator and "
+        "SyncDeliveriesOperator",
+        f"{len(verdicts):,}",
+        ", ".join(f"{kind}: {count:,}" for kind, count in kinds.most_common()),
+        min(verdict.id for verdict in verdicts),
+    )
 
 
 def _is_poison(error: Exception) -> bool:

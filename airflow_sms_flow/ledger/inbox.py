@@ -48,12 +48,13 @@ class Unheard:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one row."""
+    """What became of one row. `trouble`: the kind of the error, where one kept it from being stored."""
 
     id: int
     outcome: Outcome
     kind: str | None = None
     phone: str | None = None
+    trouble: str | None = None
 
 
 def store(connection: Connection, rows: Sequence[RawCallback]) -> int:

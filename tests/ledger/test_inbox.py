@@ -69,8 +69,27 @@ def test_what_is_unknown_or_unreadable_is_kept_and_marked(ledger: Ledger, engine
     assert _outcomes(engine) == {"unreadable": 1, "unknown_type": 1, "applied": 1, "nothing_new": 1}
 
 
+def test_what_is_unreadable_is_told_once_a_hearing_without_a_number(
+    ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An opt-out may be among them: how many, of which kinds, and where to look. Nor is a caller quoted."""
+    nameless = left(A, 1)
+    nameless["subscription"]["person"] = {"external_person_id": "42", "phone": A}
+    odd = {"event_type": f"call {B}", "callback_type": "subscription_added", "subscription": {"id": C}}
+    assert hear(ledger, joined(A, 0), nameless, b"no json", odd, nameless | {"event_id": "again"}).read == 5
+    (told,) = [one.getMessage() for one in caplog.records if one.name == hearing.__name__]
+    assert told.startswith(
+        "4 callback(s) are kept but cannot be read "
+        "(subscription_removed: 2, no JSON object: 1, subscription_added: 1); the first is row 2 of"
+    )
+    assert not [number for number in (A, B, C) if number[2:] in caplog.text]
+    caplog.clear()
+    hear(ledger, joined(B, 0))
+    assert "cannot be read" not in caplog.text
+
+
 def test_a_poisoned_row_does_not_block_the_others(
-    ledger: Ledger, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whatever value our own code or the database cannot take: that row alone is marked as unreadable."""
     real = hearing.read_callback
@@ -89,6 +108,7 @@ def test_a_poisoned_row_does_not_block_the_others(
     assert hear(ledger, joined(A, 1), *bad, joined(C, 1)) == Heard(4, 2, 0)
     assert ledger.members(COMPANY, LIST, [A, B, C]).keys() == {A, C}
     assert _outcomes(engine) == {"applied": 2, "unreadable": 2}
+    assert "OverflowError: " in caplog.text
 
 
 def test_old_callbacks_that_were_heard_are_forgotten(ledger: Ledger, engine: Engine) -> None:
