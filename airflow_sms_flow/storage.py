@@ -68,6 +68,11 @@ def task_folder(root: str, dag_id: str, run_id: str, task_id: str, map_index: in
     return "/".join([root.rstrip("/"), *parts])
 
 
+def cursor_note(root: str, *names: str) -> str:
+    """Where a note lies that belongs to no run: `root/.cursors/…`, which is no DAG's folder."""
+    return "/".join([root.rstrip("/"), ".cursors", *map(_safe, names)]) + ".txt"
+
+
 def write_parquet(
     path: str,
     tables: Iterable[Rows],

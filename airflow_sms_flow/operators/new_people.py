@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_sms_flow.core.delivery import check_campaign_key
-from airflow_sms_flow.core.errors import InvalidInput
+from airflow_sms_flow.core.errors import ConfigError, InvalidInput
 from airflow_sms_flow.core.facts import ChangeKind
 from airflow_sms_flow.core.values import read_choice, read_flag, read_id
 from airflow_sms_flow.operators._base import SmsFlowOperator, is_literal
@@ -34,11 +34,12 @@ class NewPeopleOperator(SmsFlowOperator):
     again when it is retried or cleared: no change goes to two runs, none is passed by.
 
     :param cursor: its name. Default: DAG and task. Tasks that share one share the people between them.
-    :param look_back: how far the first run of a new cursor looks back, so that a new DAG does not greet
-        those who joined last year.
+    :param look_back: how far the first run of a new cursor looks back, dry or not, so that a new DAG does not
+        greet those who joined last year.
     :param vibes_conn_id: a connection of the type Vibes.
     :param dry_run: look without moving the cursor, hand an empty audience on, and count everybody as
-        `dry_run`; the next run that is not dry finds them.
+        `dry_run`; the next run that is not dry finds them, however much later. When the first dry run was,
+        a note under `[sms_flow] storage` says, in `.cursors`.
     :param on_backfill: "skip" (default) takes nobody in a backfill: "new" has no meaning in the past.
     """
 
@@ -95,10 +96,31 @@ class NewPeopleOperator(SmsFlowOperator):
         index = f"[{ti.map_index}]" if ti.map_index is not None and ti.map_index >= 0 else ""
         name = self.cursor or f"{ti.dag_id}/{ti.task_id}{index}"
         of: dict[str, Any] = {"company_key": company_key, "kind": self.kind, "scope_id": self.scope_id()}
-        of["first_since"] = datetime.now(UTC) - self.look_back
-        if read_flag("dry_run", self.dry_run):
+        is_dry = read_flag("dry_run", self.dry_run)
+        of["first_since"] = self._first_run_at(ledger, is_dry, [*of.values(), name]) - self.look_back
+        if is_dry:
             return ledger.untaken(name, **of)
         return ledger.take_changes(name, f"{ti.dag_id}/{ti.task_id}{index}/{ti.run_id}", **of)
+
+    def _first_run_at(self, ledger: Ledger, is_dry: bool, cursor: Sequence[str]) -> datetime:
+        """When the first run of a new cursor was. A dry one leaves this note and no row in the ledger, so
+        that whom it shows does not fall out of `look_back` before the first run that is not dry."""
+        from airflow_sms_flow.settings import storage_root
+        from airflow_sms_flow.storage import cursor_note, read_note, write_note
+
+        note = cursor_note(storage_root(), *cursor)
+        written, now = read_note(note), ledger.now()
+        if written is None:
+            if is_dry:
+                write_note(note, now.isoformat())
+            return now
+        try:
+            return datetime.fromisoformat(written).astimezone(UTC)
+        except ValueError:
+            raise ConfigError(
+                f"{note} holds no time, where the first dry run had written one: write it there again "
+                "(2026-03-02T12:00:00+00:00), or delete the file to begin with the present"
+            ) from None
 
     def _push(self, context: Context, people: NewPeople) -> AudienceRef:
         from airflow_sms_flow.references import reference

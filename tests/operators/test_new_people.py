@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
+from sqlalchemy import select, update
 
 from airflow_sms_flow.core.errors import InvalidInput
 from airflow_sms_flow.core.facts import Joined, Left
-from airflow_sms_flow.hooks.ledger import open_ledger
+from airflow_sms_flow.hooks.ledger import ledger_address, open_ledger
 from airflow_sms_flow.ledger import Ledger
+from airflow_sms_flow.ledger.database import create_ledger_engine
+from airflow_sms_flow.ledger.schema import changes, takes
 from airflow_sms_flow.operators import (
     NewBouncesOperator,
     NewRepliesOperator,
@@ -85,6 +89,64 @@ def test_a_dry_run_leaves_people_for_the_first_run_that_is_not(world: World, led
     dry = new(world, dry_run="true")
     assert (dry["rows"], dry["funnel"]["dry_run"]) == (0, 1)
     assert new(world, SECOND)["rows"] == 1
+
+
+def days_pass(world: World, days: int) -> None:
+    """Everything that the ledger noted, and every note of a first run, is that much older."""
+    by = timedelta(days=days)
+    engine = create_ledger_engine(ledger_address())
+    with engine.begin() as connection:
+        for id_, noted_at in connection.execute(select(changes.c.id, changes.c.noted_at)).all():
+            connection.execute(update(changes).where(changes.c.id == id_).values(noted_at=noted_at - by))
+    engine.dispose()
+    for note in notes(world):
+        note.write_text((datetime.fromisoformat(note.read_text()) - by).isoformat())
+
+
+def notes(world: World) -> list[Path]:
+    """What dry runs leave."""
+    return list((world.folder / "home").rglob(".cursors/**/*.txt"))
+
+
+def test_whom_a_dry_run_showed_days_ago_the_first_real_run_takes(world: World, ledger: Ledger) -> None:
+    """Also who came in between, and nobody from before the time that the first dry run looked back to."""
+    join(world, ledger, ANN)
+    days_pass(world, 2)
+    join(world, ledger, BOB)
+    assert new(world, dry_run=True)["funnel"]["dry_run"] == 1
+    days_pass(world, 3)
+    join(world, ledger, CYD)
+    assert new(world, SECOND, dry_run=True)["funnel"]["dry_run"] == 2
+    assert new(world, SECOND.again())["rows"] == 2
+    assert phones(world) == [BOB, CYD]
+
+
+def test_dry_runs_of_one_cursor_say_nothing_about_another(world: World, ledger: Ledger) -> None:
+    """Each begins with its own first run; how far it looks back may change meanwhile."""
+    new(world, dry_run=True, look_back=timedelta(hours=1))
+    join(world, ledger, ANN)
+    days_pass(world, 3)
+    assert new(world, cursor="another")["rows"] == 0
+    assert new(world, SECOND, look_back=timedelta(0))["rows"] == 1
+
+
+def test_a_real_run_leaves_no_note_and_a_dry_one_no_row(world: World, ledger: Ledger) -> None:
+    """The ledger holds real cursors alone."""
+    for cursor, dry_run in (("one", True), ("two", False)):
+        new(world, cursor=cursor, dry_run=dry_run)
+    assert [note.stem for note in notes(world)] == ["one"]
+    engine = create_ledger_engine(ledger_address())
+    with engine.connect() as connection:
+        assert connection.execute(select(takes.c.name)).scalars().all() == ["two"]
+    engine.dispose()
+
+
+def test_a_note_that_somebody_spoilt_is_told_of(world: World, ledger: Ledger) -> None:
+    """File and remedy; nobody is taken from a wrong moment on."""
+    new(world, dry_run=True)
+    notes(world)[0].write_text("soon")
+    with pytest.raises(AirflowFailException, match=r"\.cursors.*\.txt holds no time.*delete the file"):
+        new(world)
 
 
 def test_a_backfill_takes_nobody(world: World, ledger: Ledger) -> None:
