@@ -25,6 +25,8 @@ _KEEP_SECONDS = 30.0
 _READ_EVERY_SECONDS = 1.0
 #: How long a caller waits for that. Vibes' own patience is about two seconds.
 _PATIENCE_SECONDS = 1.5
+#: How much of it goes into asking whether a secret that is known still stands.
+_CONFIRM_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +66,11 @@ class Door:
         arrived = time.monotonic()
         offered = _digest(secret)
         if arrived - self._read_at > _KEEP_SECONDS:
-            await self._read_after(arrived)
+            await self._read_after(arrived, _CONFIRM_SECONDS)
         company = _match(self._companies, offered)
         if company is None:
             # It may have been added a moment ago, and registered with Vibes right away.
-            await self._read_after(arrived)
+            await self._read_after(arrived, _PATIENCE_SECONDS)
             company = _match(self._companies, offered)
         if company is None and (self._read_at < arrived or not self._is_complete()):
             raise Unsure
@@ -83,15 +85,14 @@ class Door:
 
     async def look(self) -> None:
         """Read the connections now, so that whoever starts the API server sees what is wrong."""
-        await self._read_after(time.monotonic())
+        await self._read_after(time.monotonic(), _PATIENCE_SECONDS)
 
     def _is_complete(self) -> bool:
         return not self._problems and bool(self._companies)
 
-    async def _read_after(self, moment: float) -> None:
-        """Return once everything was read after `moment`, or patience has run out."""
-        deadline = time.monotonic() + _PATIENCE_SECONDS
-        while self._read_at < moment and (left := deadline - time.monotonic()) > 0:
+    async def _read_after(self, moment: float, seconds: float) -> None:
+        """Return once everything was read after `moment`, or when so many seconds have passed since."""
+        while self._read_at < moment and (left := moment + seconds - time.monotonic()) > 0:
             await asyncio.wait({self._begin_to_read()}, timeout=left)
 
     def _begin_to_read(self) -> asyncio.Task[None]:

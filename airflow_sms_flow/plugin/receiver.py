@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -70,10 +71,13 @@ class Receiver:
         if not self._sources.admits(caller):
             self._tell_turned_away(caller, secret)
             return 404
+        arrived = time.monotonic()
         try:
             company_key = await self._door.company_behind(secret)
         except Unsure:
             return 503
+        # The time that the caller takes over its own body does not count against it.
+        waited = time.monotonic() - arrived
         if company_key is None:
             self._tell_unknown(caller)
             return 404
@@ -95,7 +99,7 @@ class Receiver:
             body=body,
             dedupe_key=_storable_key(company_key, body),
         )
-        return 204 if await self._store.keep(callback) else 503
+        return 204 if await self._store.keep(callback, waited) else 503
 
     def _tell_turned_away(self, caller: Address | None, secret: str) -> None:
         """Strangers are turned away without a word. Whoever has the secret is Vibes."""

@@ -74,18 +74,20 @@ class Store:
             self._changed.notify()
         self._thread.join(seconds)
 
-    async def keep(self, callback: RawCallback) -> bool:
-        """True: it is on disk. False: it is not known to be; say "later"."""
+    async def keep(self, callback: RawCallback, waited: float = 0.0) -> bool:
+        """True: it is on disk. False: it is not known to be; say "later". `waited`: so many seconds of the
+        caller's patience are gone already."""
         loop = asyncio.get_running_loop()
         waiting = _Waiting(callback, loop.create_future(), loop)
         if not self._enqueue(waiting):
             self._tell_slow("too many wait already")
             return False
+        left = max(0.0, _PATIENCE_SECONDS - waited)
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
+            async with asyncio.timeout(left):
                 return await waiting.answer
         except TimeoutError:
-            self._tell_slow(f"the ledger takes longer than {_PATIENCE_SECONDS} seconds")
+            self._tell_slow(f"the ledger takes longer than {left:.1f} seconds")
             return False
 
     def _enqueue(self, waiting: _Waiting) -> bool:

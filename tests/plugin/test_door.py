@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import logging
 import threading
+import time
 
 import pytest
 
@@ -35,7 +36,8 @@ class Connections:
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(door_module, "_READ_EVERY_SECONDS", 0.05)
-    monkeypatch.setattr(door_module, "_PATIENCE_SECONDS", 10.0)  # a busy machine is no failure
+    for patience in ("_PATIENCE_SECONDS", "_CONFIRM_SECONDS"):
+        monkeypatch.setattr(door_module, patience, 10.0)  # a busy machine is no failure
 
 
 def test_each_secret_stands_for_the_company_of_its_connection() -> None:
@@ -125,25 +127,36 @@ def test_what_was_known_opens_while_the_connections_cannot_be_reached(
 
 
 def test_a_read_that_hangs_keeps_nobody_waiting_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Vibes would not wait either."""
-    monkeypatch.setattr(door_module, "_PATIENCE_SECONDS", 0.2)
+    """Vibes would not wait either. A secret that was known a minute ago opens, with time left to store."""
+    monkeypatch.setattr(door_module, "_PATIENCE_SECONDS", 2.0)
+    monkeypatch.setattr(door_module, "_CONFIRM_SECONDS", 1.0)
     release = threading.Event()
+    release.set()
 
-    def hang(conn_id: str) -> Account:
+    def read(conn_id: str) -> Account:
         release.wait(10)
         return Account("acme", ("right",))
 
-    door = Door(["us"], hang)
+    door = Door(["us"], read)
 
-    async def ask() -> None:
+    async def ask() -> tuple[str | None, float, float]:
+        await door.look()
+        release.clear()
+        monkeypatch.setattr(door_module, "_KEEP_SECONDS", 0.0)
+        began = time.monotonic()
+        company = await door.company_behind("right")
+        known = time.monotonic()
         try:
-            async with asyncio.timeout(5):
-                with pytest.raises(Unsure):
-                    await door.company_behind("right")
+            with pytest.raises(Unsure):
+                await door.company_behind("unknown")
+            return company, known - began, time.monotonic() - known
         finally:
             release.set()
 
-    asyncio.run(ask())
+    company, known_after, unsure_after = asyncio.run(ask())
+    assert company == "acme"
+    assert 1.0 <= known_after < 1.9
+    assert 2.0 <= unsure_after < 2.9, "one wait, not one after the other"
 
 
 def test_a_secret_of_two_companies_opens_for_neither(caplog: pytest.LogCaptureFixture) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from ipaddress import ip_network
 from typing import Any
@@ -14,6 +15,7 @@ from airflow_sms_flow.core.errors import ConfigError
 from airflow_sms_flow.ledger.inbox import RawCallback
 from airflow_sms_flow.plugin import door as door_module
 from airflow_sms_flow.plugin import receiver as receiver_module
+from airflow_sms_flow.plugin import store as store_module
 from airflow_sms_flow.plugin.door import Account, Door
 from airflow_sms_flow.plugin.hiding import HidingMiddleware, hide_in_server_logs
 from airflow_sms_flow.plugin.receiver import Receiver
@@ -239,6 +241,22 @@ def test_a_store_that_is_down_is_answered_503(store: Store, inbox: MemoryInbox) 
     assert status_of(store, Call()) == 503
     inbox.down = False
     assert status_of(store, Call()) == 204
+
+
+def test_a_slow_door_and_a_slow_store_share_the_callers_patience(
+    store: Store, inbox: MemoryInbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vibes has some two seconds for both; what is stored all the same is recognised when it repeats."""
+    monkeypatch.setattr(door_module, "_PATIENCE_SECONDS", 0.8)
+    monkeypatch.setattr(store_module, "_PATIENCE_SECONDS", 0.8)
+    inbox.seconds = 0.5
+
+    def slow(conn_id: str) -> Account:
+        time.sleep(0.5)
+        return Account("acme", (SECRET,))
+
+    receiver = Receiver(Door(["vibes_default"], slow), ANYWHERE, store, 1_000)
+    assert asyncio.run(Call().run(receiver)) == 503
 
 
 def test_while_no_secret_can_be_read_everything_is_later(store: Store) -> None:
