@@ -2,7 +2,7 @@
 
 They stand in Airflow connections and may change while the API server runs. A wrong 404 would destroy a
 callback for ever (facts B.5), so a secret counts as wrong only when every connection has been read after it
-came in; where one cannot be read, the answer is "later".
+came in; where one cannot be read, or none has any secret, the answer is "later".
 """
 
 from __future__ import annotations
@@ -29,6 +29,13 @@ _PATIENCE_SECONDS = 1.5
 _CONFIRM_SECONDS = 0.5
 
 
+_LATER = (
+    "Callbacks with a secret that is not known are answered 503, so that Vibes repeats them, until this is "
+    "put right: %s"
+)
+_NEVER = "No callbacks are taken for one of [sms_flow] callback_conn_ids: %s"
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """What one connection says: whose callbacks come in, and with which secrets."""
@@ -39,10 +46,12 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class _Problem:
-    """Why a connection opens nothing. `level`: who never meant to have callbacks need not be warned."""
+    """Why a connection opens nothing. `level`: who never meant to have callbacks need not be warned.
+    `hides`: it may have a secret that we do not know."""
 
     text: str
     level: int = logging.WARNING
+    hides: bool = True
 
 
 class Unsure(Exception):
@@ -88,7 +97,7 @@ class Door:
         await self._read_after(time.monotonic(), _PATIENCE_SECONDS)
 
     def _is_complete(self) -> bool:
-        return not self._problems and bool(self._companies)
+        return bool(self._companies) and not any(one.hides for one in self._problems.values())
 
     async def _read_after(self, moment: float, seconds: float) -> None:
         """Return once everything was read after `moment`, or when so many seconds have passed since."""
@@ -121,7 +130,8 @@ class Door:
         except Exception as error:  # a database that is down, say: what was known before stands meanwhile
             return self._accounts.get(conn_id), _Problem(f"connection {conn_id!r}: {type(error).__name__}")
         if not account.secrets:
-            return None, _Problem(f"connection {conn_id!r} has no callback_secrets", logging.INFO)
+            text = f"connection {conn_id!r} has no callback_secrets"
+            return None, _Problem(text, logging.INFO, hides=False)
         return account, None
 
     def _tell(self, companies: Mapping[bytes, str], problems: Mapping[str, _Problem]) -> None:
@@ -130,8 +140,7 @@ class Door:
             if self._problems.get(conn_id) != problem:
                 log.log(
                     logging.WARNING if companies else problem.level,
-                    "Callbacks with a secret that is not known are answered 503, so that Vibes repeats "
-                    "them, until this is put right: %s",
+                    _LATER if problem.hides or not companies else _NEVER,
                     problem.text,
                 )
         if not problems and (self._problems or self._read_at == float("-inf")):

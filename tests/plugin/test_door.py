@@ -93,11 +93,11 @@ def test_a_thousand_wrong_secrets_do_not_read_the_connections_a_thousand_times()
 
 @pytest.mark.parametrize(
     "broken",
-    [ConfigError("there is no connection 'eu'"), OSError("database gone"), Account("acme-eu", ())],
-    ids=["missing", "unreachable", "without a secret"],
+    [ConfigError("there is no connection 'eu'"), OSError("database gone")],
+    ids=["missing", "unreachable"],
 )
 def test_while_a_connection_cannot_be_read_an_unknown_secret_may_be_right(
-    broken: Account | Exception,
+    broken: Exception,
 ) -> None:
     """It gets "later", not 404; the other connections' secrets open meanwhile."""
     door = Connections(us=Account("acme", ("right",)), eu=broken).door()
@@ -108,6 +108,30 @@ def test_while_a_connection_cannot_be_read_an_unknown_secret_may_be_right(
         return await door.company_behind("right")
 
     assert asyncio.run(ask()) == "acme"
+
+
+def test_a_connection_without_a_secret_hides_none(caplog: pytest.LogCaptureFixture) -> None:
+    """A wrong secret is wrong, and not to be repeated for ever; whose set-up is unfinished is told."""
+    door = Connections(us=Account("acme", ("right",)), eu=Account("acme-eu", ())).door()
+
+    async def ask() -> list[str | None]:
+        return [await door.company_behind(secret) for secret in ("unknown", "right")]
+
+    assert asyncio.run(ask()) == [None, "acme"]
+    assert "No callbacks are taken" in caplog.text
+    assert "connection 'eu' has no callback_secrets" in caplog.text
+    assert "503" not in caplog.text
+
+
+def test_where_no_connection_has_a_secret_no_callback_is_given_up() -> None:
+    """Vibes calls, so somebody has registered: the secret has been lost here."""
+    door = Connections(us=Account("acme", ()), eu=Account("acme-eu", ())).door()
+
+    async def ask() -> None:
+        with pytest.raises(Unsure):
+            await door.company_behind("unknown")
+
+    asyncio.run(ask())
 
 
 def test_what_was_known_opens_while_the_connections_cannot_be_reached(
