@@ -205,6 +205,13 @@ class Listening:
             told = answers.name_list(connection, company_key, acquisition_campaign_id, list_id)
             self._note(connection, company_key, told, hearing.SOURCE, True)
 
+    def list_of(self, company_key: str, acquisition_campaign_id: str) -> str | None:
+        """The list that this acquisition campaign asks for, as far as sensors or Subscribe told: both had
+        looked at Vibes before."""
+        with database.reading(self._engine, "reading a campaign's list") as connection:
+            lists = answers.lists_of(connection, company_key, [acquisition_campaign_id])
+            return lists.get(acquisition_campaign_id)
+
     # -- changes -------------------------------------------------------------------------------------
 
     def latest_change(self, company_key: str, kind: ChangeKind, scope_id: str) -> int:

@@ -88,7 +88,6 @@ class VibesOptInSensor(SmsFlowOperator, BaseSensorOperator):
 
     # Made in the task itself: an event cannot be copied, and Airflow copies operators.
     _stop: threading.Event | None = None
-    _campaign_checked = False
 
     def __init__(
         self,
@@ -130,8 +129,6 @@ class VibesOptInSensor(SmsFlowOperator, BaseSensorOperator):
         """Look again, since the trigger found it worthwhile."""
         with translated_errors():
             self._check_parameters(rendered=True)
-            # It may have ended meanwhile; those whom it asked may answer still.
-            self._campaign_checked = True
             (deadline,) = read_times(event, "deadline")
             return self._look_or_wait(context, deadline)
 
@@ -208,21 +205,18 @@ class VibesOptInSensor(SmsFlowOperator, BaseSensorOperator):
         plan = LookPlan(max(1.0, self._interval()), opt_in_calls_per_minute())
         needed = needed_to_go_on(self.wait_for, self.min_confirmed, rows)
         watch = OptInWatch(question, path, plan, needed)
+        halt = self._stop = threading.Event()
+        _check_pair(question, hook, ledger, halt)
         ledger.hear_all()
         watch.read(ledger, self.now(ledger))
         if not watch.is_over:
-            self._ask(watch, question, hook, ledger)
+            self._ask(watch, hook, ledger, halt)
         return self._finish(context, watch.board, path) if watch.is_over else None
 
-    def _ask(self, watch: OptInWatch, question: Question, hook: VibesHook, ledger: Ledger) -> None:
+    def _ask(self, watch: OptInWatch, hook: VibesHook, ledger: Ledger, halt: threading.Event) -> None:
         """Look up at Vibes who is due."""
         from airflow_sms_flow.waiting.looking import open_line
 
-        halt = self._stop = threading.Event()
-        if not self._campaign_checked:
-            with hook.sharing_client(ledger, stop=halt.is_set) as client:
-                check_campaign(client, question.list_id, question.acquisition_campaign_id)
-            self._campaign_checked = True
         left = watch.ask(ledger, self.now(ledger), halt, partial(open_line, hook, ledger))
         told = ", ".join(f"{state} {n:,}" for state, n in watch.board.counts().items())
         self.log.info("%s%s", told, f" ({left:,} could not be looked up this time)" if left else "")
@@ -277,6 +271,15 @@ class VibesOptInSensor(SmsFlowOperator, BaseSensorOperator):
             read_wait_for(self.wait_for)
         if rendered or (is_literal(self.min_confirmed) and is_literal(self.wait_for)):
             needed_to_go_on(self.wait_for, self.min_confirmed, people=1)
+
+
+def _check_pair(question: Question, hook: VibesHook, ledger: Ledger, halt: threading.Event) -> None:
+    """Ask Vibes whether the campaign is one of the list, unless the ledger knows that from before: not at
+    each poke. Nothing may be written of a wait until then, or answers would count for a wrong list."""
+    campaign_id = question.acquisition_campaign_id
+    if ledger.list_of(question.company_key, campaign_id) != question.list_id:
+        with hook.sharing_client(ledger, stop=halt.is_set) as client:
+            check_campaign(client, question.list_id, campaign_id)
 
 
 def check_campaign(client: VibesClient, list_id: str, acquisition_campaign_id: str) -> None:

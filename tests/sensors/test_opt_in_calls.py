@@ -6,6 +6,7 @@ from collections import Counter
 from datetime import datetime
 
 import pytest
+from airflow.sdk.exceptions import AirflowRescheduleException
 
 from tests.sensors.opt_in_world import ANN, BOB, CYD, DAY, DEE, HOUR, World, counts, participation
 
@@ -23,7 +24,7 @@ def thousand(world: World) -> dict[str, str]:
 
 
 def calls(world: World) -> list[datetime]:
-    """When each reading call was made, the three that check list and campaign included."""
+    """When each reading call was made, those that check list and campaign included."""
     return [
         datetime.fromisoformat(one["at"])
         for one in world.caller.panel("GET", "log")["requests"]
@@ -120,3 +121,19 @@ def test_what_callbacks_told_needs_no_look(world: World) -> None:
     world.calls_back(CYD, "CONFIRMED")
     assert world.start(world.sensor(audience)) == counts(confirmed=2, declined=1)
     assert not world.lookups()
+
+
+def test_pokes_in_workers_of_their_own_check_list_and_campaign_once(world: World) -> None:
+    """Rescheduled each minute for a day, a sensor would ask three thousand times for what does not change."""
+    audience = world.ask(ann="silence")
+    made = []
+    for _ in range(4):
+        sensor = world.sensor(audience, deferrable=False, mode="reschedule", poke_interval=HOUR)
+        before, context = len(calls(world)), world.context()
+        context["ti"].get_first_reschedule_date = lambda _: None
+        with pytest.raises(AirflowRescheduleException):
+            sensor.execute(context)
+        made.append(len(calls(world)) - before)
+        world.advance(60)
+    assert 2 <= made[0] <= 3
+    assert made[1:] == [0, 0, 0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import closing
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_sms_flow import storage
 from airflow_sms_flow.core.errors import InvalidInput
+from airflow_sms_flow.hooks.ledger import open_ledger
 from tests.sensors.opt_in_world import ANN, DAY, DEE, HOUR, World, counts, look, numbers_in
 
 
@@ -88,6 +90,20 @@ def test_what_does_not_fit_together_fails_before_anybody_is_looked_up(
     with pytest.raises(AirflowFailException, match=text):
         world.start(world.sensor(audience, **parameters))
     assert not world.lookups()
+
+
+def test_a_wrong_list_is_refused_at_every_try_and_never_believed(world: World) -> None:
+    """Nothing is written before the check: else a Yes to this campaign would count as joining that list."""
+    audience = world.ask(ann="Y")
+    world.calls_back(ANN, "CONFIRMED")
+    for _ in range(2):
+        with pytest.raises(AirflowFailException, match="not an acquisition campaign of list 1202"):
+            world.start(world.sensor(audience, list_id="1202"))
+    with closing(open_ledger()) as ledger:
+        ledger.hear_all()
+        assert ledger.members("acme", "1202", [ANN]) == {}
+        assert ledger.list_of("acme", "NEWS1201") is None
+    assert world.start(world.sensor(audience)) == counts(confirmed=1)
 
 
 @pytest.mark.parametrize(
