@@ -171,6 +171,7 @@ class Courier:
             seen=seen,
             claim_id=claim_id,
             not_if_sent_since=datetime.now(UTC) - since if since is not None else None,
+            again_after=self._plan.ask_again_after,
         )
         outcome = self._writer.write(claim)
         if not outcome.moved:
@@ -226,7 +227,15 @@ class Courier:
             self._progress.count(DeliveryState.IN_DOUBT.value)
         else:
             why = answer.detail or "decided without a request"
-            move = Move(recipient.phone, to, why, answer.reason, seen=seen, expire_at=_expiry(answer))
+            move = Move(
+                recipient.phone,
+                to,
+                why,
+                answer.reason,
+                seen=seen,
+                expire_at=_expiry(answer),
+                again_after=self._plan.ask_again_after,
+            )
             outcome = self._writer.write(move)
             if not outcome.moved:
                 _leave_to_others(outcome, seen)

@@ -8,23 +8,28 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
-from airflow_sms_flow.core.answers import Answer
+from airflow_sms_flow.core.answers import Answer, AnswerClass
 from airflow_sms_flow.core.delivery import DeliveryState
 from airflow_sms_flow.core.errors import LedgerError, Stopped
+from airflow_sms_flow.courier import Plan
 from airflow_sms_flow.dispatch import Dispatcher
 from airflow_sms_flow.ledger import Ledger, database
 from airflow_sms_flow.ledger.deliveries import Move
+from airflow_sms_flow.ledger.schema import deliveries
 from airflow_sms_flow.steps.step import Go, Recipient
 from tests.dispatching import CAMPAIGN, PLAN, SHORT, run, states
+from tests.ledger.callbacks import NOT_SUBSCRIBED, event, hear
 from tests.ledger.moves import path_of
 from tests.scripted_step import LOST, OK, REJECTED, RETRY, Scripted, ScriptedStep, people
 
-CLAIMED = DeliveryState.CLAIMED
+CLAIMED, ACCEPTED, REFUSED = DeliveryState.CLAIMED, DeliveryState.ACCEPTED, DeliveryState.REFUSED
 
 
 def test_a_lost_lease_stops_the_sending(ledger: Ledger) -> None:
@@ -226,6 +231,61 @@ def test_a_claim_of_another_living_try_is_waited_for(
     assert tries.second.requests[tries.who[0].phone] <= of_second
     assert tries.stood == Counter(["accepted", "accepted", end])
     assert path_of(ledger, tries.who[0].phone)[-1] == end
+
+
+class SlowStep(ScriptedStep):
+    """Looks at somebody, and comes back to them when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looked, self.go_on = threading.Event(), threading.Event()
+
+    def decide(self, recipient: Recipient, seen: DeliveryState | None) -> Go | Answer:
+        """As ever, but late."""
+        decision = super().decide(recipient, seen)
+        self.looked.set()
+        self.go_on.wait(10)
+        return decision
+
+
+@contextmanager
+def a_slow_try(ledger: Ledger, who: list[Recipient], plan: Plan = PLAN) -> Iterator[SlowStep]:
+    """A try that looked at everybody before the block, and goes on with them after it."""
+    step = SlowStep()
+    trying = threading.Thread(target=run, args=(ledger, step, who, plan))
+    trying.start()
+    assert step.looked.wait(5)
+    yield step
+    step.go_on.set()
+    trying.join(10)
+    assert not trying.is_alive()
+
+
+def test_of_two_living_tries_one_asks_again(ledger: Ledger, ledger_address: str) -> None:
+    """Both found somebody who was asked long ago; they look the same after they were asked anew."""
+    who, plan = people(1), replace(PLAN, ask_again_after=timedelta(hours=1))
+    run(ledger, ScriptedStep(), who)
+    engine = database.create_ledger_engine(ledger_address)
+    with engine.begin() as connection:
+        connection.execute(update(deliveries).values(updated_at=datetime.now(UTC) - timedelta(hours=2)))
+    engine.dispose()
+    first = ScriptedStep()
+    with a_slow_try(ledger, who, plan) as second:
+        run(ledger, first, who, plan)
+    assert (first.requests, second.requests) == ({who[0].phone: 1}, {})
+    assert path_of(ledger, who[0].phone) == [CLAIMED, ACCEPTED, CLAIMED, ACCEPTED]
+
+
+def test_of_two_living_tries_one_sends_whatever_vibes_says_of_it_later(ledger: Ledger) -> None:
+    """Both found somebody who was not on the list; they are refused again after their text, but for good."""
+    who, first = people(1), ScriptedStep()
+    not_on_list = Answer(AnswerClass.REFUSED, "not_subscribed", "looked")
+    run(ledger, ScriptedStep(looks={who[0].phone: [not_on_list]}), who)
+    with a_slow_try(ledger, who) as second:
+        run(ledger, first, who)
+        hear(ledger, event(CAMPAIGN.event_id(who[0].phone), NOT_SUBSCRIBED, 1))
+    assert (first.requests, second.requests) == ({who[0].phone: 1}, {})
+    assert path_of(ledger, who[0].phone) == [REFUSED, CLAIMED, ACCEPTED, REFUSED]
 
 
 def test_a_stop_ends_the_waiting_for_another_try(ledger: Ledger) -> None:

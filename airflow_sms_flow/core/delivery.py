@@ -65,12 +65,12 @@ def may_move(before: DeliveryState | None, after: DeliveryState) -> bool:
     return after in MOVES[before]
 
 
-def is_settled(state: DeliveryState, reason: str | None) -> bool:
+def is_settled(state: DeliveryState, reason: str | None, *, is_old: bool = False) -> bool:
     """Whether every later try leaves this delivery alone: done, or refused by the vendor. What is in doubt
-    is for the step to say."""
+    is for the step to say. `is_old`: it came to stand so longer ago than `ask_again_after`."""
     match state:
         case DeliveryState.ACCEPTED | DeliveryState.ALREADY:
-            return True
+            return not is_old
         case DeliveryState.REFUSED:
             return reason not in OUR_REASONS
         case _:

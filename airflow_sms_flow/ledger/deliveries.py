@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 from sqlalchemy import Column, String, and_, bindparam, func, insert, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, RowMapping
 
-from airflow_sms_flow.core.delivery import Campaign, DeliveryState, StepName, may_move
+from airflow_sms_flow.core.delivery import Campaign, DeliveryState, StepName, is_settled, may_move
 from airflow_sms_flow.ledger.schema import deliveries, dispatches, history
 
 #: Rows per IN list: SQLite allows 32,766 parameters, older builds 999.
@@ -24,8 +24,9 @@ class Move:
     """One wished-for move of one number.
 
     A *claim* (`to` CLAIMED) and a decision that needs no request are made from the state their maker saw
-    (`seen`; None: no row). A *settlement* names its `claim_id` and lands wherever that claim still stands,
-    however late; nobody else's claim can be settled.
+    (`seen`; None: no row), and only where the row is still due: another try may have been through with it
+    meanwhile and have left it in the same state. A *settlement* names its `claim_id` and lands wherever that
+    claim still stands, however late; nobody else's claim can be settled.
     """
 
     phone: str
@@ -37,6 +38,8 @@ class Move:
     expire_at: datetime | None = None
     #: For claims: refuse where the same fingerprint went to this number and list since then.
     not_if_sent_since: datetime | None = None
+    #: For claims and decisions: who is done for longer than this is due again.
+    again_after: timedelta | None = None
 
     @property
     def is_settlement(self) -> bool:
@@ -72,7 +75,7 @@ def apply_moves(connection: Connection, mover: Mover, moves: Sequence[Move], at:
     for move in moves:
         row = rows.get(move.phone)
         before = DeliveryState(row["state"]) if row is not None else None
-        if not _is_due(move, row, before):
+        if not _is_due(move, row, before, at):
             outcomes.append(Outcome(False, before, row["reason"] if row is not None else None))
             continue
         if move.phone in recent:
@@ -95,12 +98,17 @@ def apply_moves(connection: Connection, mover: Mover, moves: Sequence[Move], at:
     ]
 
 
-def _is_due(move: Move, row: RowMapping | None, before: DeliveryState | None) -> bool:
+def _is_due(move: Move, row: RowMapping | None, before: DeliveryState | None, at: datetime) -> bool:
     if not may_move(before, move.to):
         return False
     if move.is_settlement:
         return row is not None and row["claim_id"] == move.claim_id
-    return before is move.seen
+    if before is not move.seen:
+        return False
+    if row is None or before is None or move.to is DeliveryState.OPEN:  # OPEN is what makes somebody due
+        return True
+    is_old = move.again_after is not None and row["updated_at"] < at - move.again_after
+    return not is_settled(before, row["reason"], is_old=is_old)
 
 
 def _values(mover: Mover, move: Move, at: datetime) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Moves that find their row as expected: all of a batch in one statement, one round trip (PostgreSQL only).
 
-Nearly every move does: a claim of somebody new finds no row, an answer finds its own claim. The statement
+Nearly every move does: a claim of somebody new finds no row, an answer finds its own claim. Only from there
+the state alone tells that a move is due; from anywhere else its reason and its age count, too. The statement
 compares and moves in one go, history included, and tells whom it moved; whoever is left goes the careful way
 of `deliveries.apply_moves`. On a busy machine each round trip costs milliseconds, and `apply_moves` needs
 seven; SQLite has none to save.
@@ -73,7 +74,7 @@ def open_express(engine: Engine) -> Connection:
 
 def move_as_expected(express: Connection, mover: Mover, moves: Sequence[Move], at: datetime) -> set[str]:
     """Make those moves whose row stands as expected; returns their numbers. At most one move per number."""
-    wanted = [_values(mover, move) for move in moves if may_move(_expected(move), move.to)]
+    wanted = [_values(mover, move) for move in moves if _may_be_expected(move)]
     wanted.sort(key=itemgetter("phone"))
     parameters = {
         "moves": json.dumps(wanted),
@@ -89,6 +90,11 @@ def move_as_expected(express: Connection, mover: Mover, moves: Sequence[Move], a
     moved = set(express.exec_driver_sql(_MOVE_ALL, parameters).scalars())
     express.commit()  # asks the server only where there was a BEGIN
     return moved
+
+
+def _may_be_expected(move: Move) -> bool:
+    before = _expected(move)
+    return may_move(before, move.to) and (move.is_settlement or before in (None, DeliveryState.OPEN))
 
 
 def _expected(move: Move) -> DeliveryState | None:

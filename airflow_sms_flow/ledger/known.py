@@ -135,6 +135,4 @@ def _parse_keys(phones: str, rows: int) -> np.ndarray:
 
 
 def _code(state: DeliveryState, reason: str | None, *, is_old: bool) -> int:
-    may_be_asked_again = is_old and state in (DeliveryState.ACCEPTED, DeliveryState.ALREADY)
-    settled = is_settled(state, reason) and not may_be_asked_again
-    return _STATES.index(state) | (_SETTLED if settled else 0)
+    return _STATES.index(state) | (_SETTLED if is_settled(state, reason, is_old=is_old) else 0)

@@ -9,10 +9,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import update
+from sqlalchemy.engine import Engine
 
 from airflow_sms_flow.core.delivery import DeliveryState, StepName
 from airflow_sms_flow.ledger import Ledger
 from airflow_sms_flow.ledger.deliveries import Move, Outcome
+from airflow_sms_flow.ledger.schema import deliveries
 from tests.ledger.moves import CAMPAIGN, TEXT, A, B, Sender, claim, path_of, settle
 
 OPEN, CLAIMED, IN_DOUBT = DeliveryState.OPEN, DeliveryState.CLAIMED, DeliveryState.IN_DOUBT
@@ -88,11 +91,40 @@ def test_moves_from_elsewhere_are_refused(ledger: Ledger, move: Move) -> None:
     """Made from a state that is past, or not allowed at all: the row and its history stay as they are."""
     sender = Sender(ledger)
     sender.write(claim(A, "mine"), settle(A, ACCEPTED, "mine"))
-    outcome = sender.write(move)[0]
-    # Asking an accepted person again (`ask_again_after`) is a move; the other two are none.
-    allowed = move.seen is ACCEPTED and move.to is CLAIMED
-    assert outcome == Outcome(allowed, CLAIMED if allowed else ACCEPTED, None)
-    assert path_of(ledger, A)[:2] == [CLAIMED, ACCEPTED]
+    assert sender.write(move) == [Outcome(False, ACCEPTED, None)]
+    assert path_of(ledger, A) == [CLAIMED, ACCEPTED]
+
+
+_DECISION = Move(A, DeliveryState.ALREADY, "looked", "subscribed")
+
+
+@pytest.mark.parametrize("move", [claim(A, "again"), _DECISION])
+@pytest.mark.parametrize("state", [ACCEPTED, DeliveryState.ALREADY])
+def test_who_is_done_is_due_again_by_the_age_of_the_row(
+    ledger: Ledger, engine: Engine, state: DeliveryState, move: Move
+) -> None:
+    """`ask_again_after`: another try may have asked since this one looked, and have left the same state."""
+    sender = Sender(ledger)
+    sender.write(claim(A, "mine"), settle(A, state, "mine"))
+    again = replace(move, seen=state, again_after=timedelta(hours=1))
+    assert sender.write(again) == [Outcome(False, state, None)]
+    with engine.begin() as connection:
+        connection.execute(update(deliveries).values(updated_at=datetime.now(UTC) - timedelta(hours=2)))
+    assert sender.write(replace(again, again_after=None)) == [Outcome(False, state, None)]
+    assert sender.write(again)[0].moved
+
+
+@pytest.mark.parametrize("move", [claim(A, "again", REFUSED), replace(_DECISION, seen=REFUSED)])
+@pytest.mark.parametrize(("reason", "due"), [("not_subscribed", True), ("late_not_subscribed", False)])
+def test_who_was_refused_is_due_again_by_the_reason_of_the_row(
+    ledger: Ledger, move: Move, reason: str, due: bool
+) -> None:
+    """Another try may have sent since this one looked, and Vibes may have refused it late: no second event,
+    and no reason of ours in place of that one, which the next try would take for leave to send."""
+    sender = Sender(ledger)
+    sender.write(Move(A, REFUSED, "looked", reason))
+    assert sender.write(replace(move, again_after=timedelta(0)))[0].moved is due
+    assert (path_of(ledger, A) == [REFUSED]) is not due
 
 
 def test_the_history_has_every_move_with_who_and_why(ledger: Ledger) -> None:

@@ -95,6 +95,14 @@ def test_a_late_answer_goes_the_careful_way(express: Express) -> None:
     express.carefully(settle(A, ACCEPTED, "1"))
 
 
+@pytest.mark.parametrize("state", [REFUSED, ACCEPTED, IN_DOUBT])
+def test_who_has_been_through_goes_the_careful_way(express: Express, state: DeliveryState) -> None:
+    """The state alone does not tell whether the row is due."""
+    express.carefully(claim(A, "1"), settle(A, state, "1"))
+    assert express.move(claim(A, "2", state), Move(A, DeliveryState.ALREADY, "looked", seen=state)) == set()
+    assert path_of(express.ledger, A) == [CLAIMED, state]
+
+
 @pytest.mark.parametrize("seen", [None, OPEN])
 def test_of_two_batches_at_once_each_number_goes_to_one(express: Express, seen: DeliveryState | None) -> None:
     """In whatever order they come; nobody waits for the other for ever."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from contextlib import ExitStack
+from dataclasses import replace
+from datetime import timedelta
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -22,7 +24,8 @@ from airflow_sms_flow.core.delivery import DeliveryState, is_settled
 from airflow_sms_flow.ledger import Lease, Ledger
 from airflow_sms_flow.ledger.deliveries import Move
 from tests import postgres
-from tests.ledger.moves import Sender, claim, path_of, settle
+from tests.ledger.callbacks import NOT_SUBSCRIBED, event, hear
+from tests.ledger.moves import CAMPAIGN, Sender, claim, path_of, settle
 
 ACCEPTED, REFUSED, OPEN = DeliveryState.ACCEPTED, DeliveryState.REFUSED, DeliveryState.OPEN
 CLAIMED, IN_DOUBT = DeliveryState.CLAIMED, DeliveryState.IN_DOUBT
@@ -31,6 +34,8 @@ CLAIMED, IN_DOUBT = DeliveryState.CLAIMED, DeliveryState.IN_DOUBT
 LEASE = Lease(3600, 3600)
 PHONES = [f"+1202555010{n}" for n in range(3)]
 phones = st.sampled_from(PHONES)
+#: Where somebody stood when a sender looked, however long ago. What is in doubt is nobody's to claim here.
+outdated = st.sampled_from([None, OPEN, REFUSED, ACCEPTED])
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -58,7 +63,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """Two tries of one task, side by side."""
         self.senders = [Sender(self.ledger, lease=LEASE) for _ in range(2)]
 
-    @rule(target=under_way, who=st.integers(0, 1), phone=phones, stale=st.sampled_from([None, OPEN]))
+    @rule(target=under_way, who=st.integers(0, 1), phone=phones, stale=outdated)
     def begin(self, who: int, phone: str, stale: DeliveryState | None) -> tuple[int, str, str] | None:
         """Claim what a sender would claim, or from an outdated look; then the request is under way."""
         sender = self.senders[who]
@@ -67,7 +72,8 @@ class LedgerMachine(RuleBasedStateMachine):
             seen = stale
         self.claims += 1
         claim_id = f"claim {self.claims}"
-        if not sender.write(claim(phone, claim_id, seen))[0].moved:
+        asked = replace(claim(phone, claim_id, seen), again_after=timedelta(hours=1))
+        if not sender.write(asked)[0].moved:
             return None
         self.touched.add(phone)
         return who, phone, claim_id
@@ -98,11 +104,17 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger.end_claimer(self.senders[who].id)
         self.senders[who] = Sender(self.ledger, lease=LEASE)
 
-    @rule(phone=phones)
-    def decide(self, phone: str) -> None:
+    @rule(phone=phones, seen=outdated)
+    def decide(self, phone: str, seen: DeliveryState | None) -> None:
         """A decision without a request, made from a look that may be old."""
-        if self.senders[0].write(Move(phone, REFUSED, "looked", "not_subscribed"))[0].moved:
+        if self.senders[0].write(Move(phone, REFUSED, "looked", "not_subscribed", seen=seen))[0].moved:
             self.touched.add(phone)
+
+    @rule(phone=phones)
+    def refuse_late(self, phone: str) -> None:
+        """Vibes tells that a text which it took will not be delivered: it counts as sent all the same."""
+        if self.texts[phone]:
+            hear(self.ledger, event(CAMPAIGN.event_id(phone), NOT_SUBSCRIBED, 1))
 
     @rule(phone=phones, sent=st.booleans())
     def settle_by_hand(self, phone: str, sent: bool) -> None:
