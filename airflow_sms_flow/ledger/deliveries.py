@@ -66,7 +66,9 @@ class Mover:
 
 
 def apply_moves(connection: Connection, mover: Mover, moves: Sequence[Move], at: datetime) -> list[Outcome]:
-    """Make each move that is still allowed; tell for each what came of it. At most one move per number."""
+    """Make each move that is still allowed; tell for each what came of it. At most one move per number, and
+    in a transaction that holds no row yet: whoever holds rows while waiting for the list blocks for ever."""
+    _lock_list(connection, mover.campaign, moves)
     rows = _lock_rows(connection, mover.dispatch_id, [move.phone for move in moves])
     recent = _recently_sent(connection, mover, moves)
     inserts: list[dict[str, Any]] = []
@@ -203,15 +205,19 @@ def lock_of_list(campaign: Campaign) -> int:
     return int.from_bytes(hashlib.sha256(name).digest()[:8], signed=True)
 
 
+def _lock_list(connection: Connection, campaign: Campaign, moves: Sequence[Move]) -> None:
+    """Two runs that look for recent texts at the same instant would both see nothing: one looks after the
+    other. Everybody takes this lock before any row."""
+    if connection.dialect.name == "postgresql" and any(move.not_if_sent_since for move in moves):
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock_of_list(campaign)})
+
+
 def _recently_sent(connection: Connection, mover: Mover, moves: Sequence[Move]) -> set[str]:
     """Numbers that this very text went to, on this list, under another key, too short a time ago."""
     guarded = [move for move in moves if move.not_if_sent_since is not None]
     if not guarded:
         return set()
     campaign = mover.campaign
-    if connection.dialect.name == "postgresql":
-        # Two runs that look at the same instant would both see nothing: one looks after the other.
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock_of_list(campaign)})
     found: set[str] = set()
     for start in range(0, len(guarded), IN_LIST):
         part = guarded[start : start + IN_LIST]

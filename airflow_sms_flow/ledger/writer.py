@@ -134,21 +134,16 @@ class Writer:
 
     def _write(self, batch: list[_Job]) -> None:
         """Make all moves of the batch, and tell their senders. What moves as expected has a transaction of
-        its own on PostgreSQL; the rest shares one."""
+        its own on PostgreSQL; the rest shares one, unless a number stands there twice."""
         if self._engine.dialect.name == "postgresql":
             batch = self._write_expected(batch)
-        if not batch:
-            return
-        made: list[tuple[_Job, Outcome]] = []
-        with database.writing(self._engine, _DOING) as connection:
-            at = self._now(connection)
-            pending = batch
-            while pending:
-                jobs, pending = _one_move_per_number(pending)
-                outcomes = apply_moves(connection, self._mover, [move for move, _ in jobs], at)
-                made += zip(jobs, outcomes, strict=True)
-        for (_, future), outcome in made:
-            future.set_result(outcome)
+        while batch:
+            jobs, batch = _one_move_per_number(batch)
+            with database.writing(self._engine, _DOING) as connection:
+                moves, at = [move for move, _ in jobs], self._now(connection)
+                outcomes = apply_moves(connection, self._mover, moves, at)
+            for (_, future), outcome in zip(jobs, outcomes, strict=True):
+                future.set_result(outcome)
 
     def _write_expected(self, batch: list[_Job]) -> list[_Job]:
         """Returns the jobs that remain to be done."""

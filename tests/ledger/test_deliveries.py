@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, text, update
 from sqlalchemy.engine import Engine
 
 from airflow_sms_flow.core.delivery import DeliveryState, StepName
-from airflow_sms_flow.ledger import Ledger
-from airflow_sms_flow.ledger.deliveries import Move, Outcome
+from airflow_sms_flow.ledger import Ledger, database
+from airflow_sms_flow.ledger.deliveries import Move, Mover, Outcome, apply_moves, lock_of_list
 from airflow_sms_flow.ledger.schema import deliveries
 from tests.ledger.moves import CAMPAIGN, TEXT, A, B, Sender, claim, path_of, settle
 
@@ -201,6 +203,36 @@ def test_what_is_in_doubt_is_not_skipped(ledger: Ledger) -> None:
     second.write(claim(A, "1"), settle(A, IN_DOUBT, "1"))
     first.write(claim(A, "2"), settle(A, ACCEPTED, "2"))
     assert second.write(_guarded(A, "3", IN_DOUBT)) == [Outcome(False, IN_DOUBT, None)]
+
+
+def test_whoever_waits_for_the_list_holds_no_row(postgres_address: str) -> None:
+    """The one statement for expected moves takes the list first and its rows then: in another order two tries
+    of one run would wait for each other."""
+    with closing(Ledger.open(postgres_address)) as ledger:
+        sender = Sender(ledger)
+        sender.write(Move(A, OPEN, "not reached"))
+        engine = database.create_ledger_engine(postgres_address)
+        lock = text("SELECT pg_advisory_xact_lock(:key)").bindparams(key=lock_of_list(CAMPAIGN))
+
+        def move_carefully() -> None:
+            mover = Mover(sender.dispatch_id, CAMPAIGN, TEXT, sender.id)
+            with engine.begin() as connection:
+                apply_moves(connection, mover, [_guarded(A, "1", OPEN)], datetime.now(UTC))
+
+        with ThreadPoolExecutor(1) as pool:
+            with engine.begin() as connection:
+                connection.execute(lock)
+                moving = pool.submit(move_carefully)
+                while not connection.execute(_WAITING_FOR_A_LIST).scalar_one():
+                    time.sleep(0.01)
+                row = select(deliveries.c.state).where(deliveries.c.phone == A)
+                assert connection.execute(row.with_for_update(nowait=True)).scalar_one() == OPEN.value
+            moving.result(10)
+        engine.dispose()
+        assert sender.state(A) is CLAIMED
+
+
+_WAITING_FOR_A_LIST = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
 
 
 def test_of_two_runs_started_at_once_one_sends_the_text(ledger: Ledger) -> None:
