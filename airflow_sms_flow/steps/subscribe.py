@@ -46,9 +46,13 @@ class SubscribeStep:
         person = self.client.find_person(mdn=recipient.phone)
         if person.kind is not AnswerClass.OK:
             return person
-        if person.value is None:
-            return Go()
-        records = self.client.get_subscriptions(person.value.person_key)
+        if person.value is not None and (answer := self._by_records(person.value.person_key)) is not None:
+            return answer
+        # Also of a stranger: Vibes makes the person as it asks, and may find them only later.
+        return self._was_asked(recipient) if seen is DeliveryState.IN_DOUBT else Go()
+
+    def _by_records(self, person_key: str) -> Answer | None:
+        records = self.client.get_subscriptions(person_key)
         if records.kind is not AnswerClass.OK:
             return records
         newest = newest_record(records.value or (), self.list_id)
@@ -56,7 +60,7 @@ class SubscribeStep:
             return Answer(AnswerClass.ALREADY, "subscribed", records.detail)
         if newest is not None and self.opted_out == "refuse":
             return Answer(AnswerClass.REFUSED, "opted_out", records.detail)
-        return self._was_asked(recipient) if seen is DeliveryState.IN_DOUBT else Go()
+        return None
 
     def _was_asked(self, recipient: Recipient) -> Go | Answer:
         pending = self.client.find_pending(self.acquisition_campaign_id, mdn=recipient.phone)

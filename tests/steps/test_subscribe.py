@@ -80,6 +80,19 @@ def test_after_a_lost_answer_it_looks_before_it_asks_again(vibes: Caller, step: 
     assert len(vibes.effects("opt_in_asked")) == 1
 
 
+def test_a_lost_question_counts_though_the_person_is_not_found_yet(
+    vibes: Caller, step: SubscribeStep
+) -> None:
+    """Vibes makes the person as the question is asked, and its lookup may lag behind."""
+    vibes.panel("POST", "faults", json={"kind": "reset_after", "method": "POST", "count": 1})
+    assert act(step).kind is AnswerClass.IN_DOUBT
+    lookup = {"method": "GET", "path": "/companies/acme/mobiledb/persons", "status": 404}
+    vibes.panel("POST", "faults", json={"kind": "status"} | lookup)
+    answer = step.decide(SOMEBODY, IN_DOUBT)
+    assert isinstance(answer, Answer)
+    assert (answer.kind, answer.reason) == (AnswerClass.OK, "pending")
+
+
 def test_a_question_that_never_arrived_is_asked_again(vibes: Caller, step: SubscribeStep) -> None:
     """Neither pending nor on the list nor left: then, and only then."""
     vibes.panel("POST", "faults", json={"kind": "reset_before", "method": "POST", "count": 1})
