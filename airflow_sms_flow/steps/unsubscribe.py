@@ -8,6 +8,7 @@ from airflow_sms_flow.clients.throttle import Ring, Slot
 from airflow_sms_flow.clients.vibes import VibesClient
 from airflow_sms_flow.core.answers import Answer, AnswerClass
 from airflow_sms_flow.core.delivery import DeliveryState
+from airflow_sms_flow.core.errors import Stopped
 from airflow_sms_flow.ledger.known import LEAD_PREFIX
 from airflow_sms_flow.steps.step import Go, Recipient
 
@@ -60,7 +61,10 @@ class UnsubscribeStep:
         answer = self.client.unsubscribe(self.list_id, person_key=go.value, slot=slot)
         if answer.kind is not AnswerClass.ALREADY:
             return answer
-        again = self.client.find_subscriber(self.list_id, mdn=recipient.phone)
+        try:
+            again = self.client.find_subscriber(self.list_id, mdn=recipient.phone)
+        except Stopped as error:  # raised from here it would leave the row claimed, though all is answered
+            return Answer(AnswerClass.RETRY, "stopped", str(error))
         if again.kind is AnswerClass.OK and again.value is not None:
             return Answer(AnswerClass.RETRY, "still_subscribed", answer.detail)
         return answer if again.kind is AnswerClass.OK else again

@@ -24,7 +24,7 @@ def vibes() -> Iterator[Caller]:
     sandbox.stop()
 
 
-def make_client(vibes: Caller) -> VibesClient:
+def make_client(vibes: Caller, stop: Callable[[], bool] | None = None) -> VibesClient:
     """A client as the hook makes it, with a read timeout that suits a test."""
     return VibesClient(
         host=vibes.sandbox.url,
@@ -32,6 +32,7 @@ def make_client(vibes: Caller) -> VibesClient:
         username=accounts.VIBES_LOGIN,
         password=accounts.VIBES_PASSWORD,
         timeout=(2.0, 2.0),
+        stop=stop,
     )
 
 

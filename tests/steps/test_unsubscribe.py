@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import closing
+
 import pytest
 
 from airflow_sms_flow.clients.vibes import VibesClient
@@ -9,7 +12,7 @@ from airflow_sms_flow.core.answers import Answer, AnswerClass
 from airflow_sms_flow.steps.step import Go, Recipient
 from airflow_sms_flow.steps.unsubscribe import UnsubscribeStep
 from tests.sandbox.sandbox_caller import OTHER, PERSON, Caller
-from tests.steps.conftest import LIST
+from tests.steps.conftest import LIST, make_client
 
 SOMEBODY, NUMBERLESS = Recipient(7, PERSON), Recipient(7, "lead:7")
 #: Where a DELETE by person key goes.
@@ -70,6 +73,18 @@ def test_a_second_look_that_fails_is_no_answer(vibes: Caller, step: UnsubscribeS
     vibes.panel("POST", "faults", json={"kind": "status", "status": 404, "count": 1} | DELETE)
     vibes.panel("POST", "faults", json={"kind": "status", "status": 502, "method": "GET"})
     assert act(step, SOMEBODY, go).kind is AnswerClass.RETRY
+
+
+def test_a_stop_before_the_second_look_is_no_answer(vibes: Caller, step: UnsubscribeStep) -> None:
+    """All that left was answered: the row is open for the next try, not claimed without an end."""
+    go, stop = go_of(step), threading.Event()
+    vibes.panel("POST", "faults", json={"kind": "status", "status": 404, "count": 1} | DELETE)
+    with closing(make_client(vibes, stop.is_set)) as client:
+        stopping = UnsubscribeStep(client, LIST)
+        slot = stopping.effects.take()
+        stop.set()
+        answer = stopping.act(SOMEBODY, go, slot, "event id")
+    assert (answer.kind, answer.reason) == (AnswerClass.RETRY, "stopped")
 
 
 def test_a_lost_answer_is_simply_repeated(vibes: Caller, step: UnsubscribeStep) -> None:
