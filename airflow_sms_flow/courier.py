@@ -45,6 +45,8 @@ BUG_AFTER_REFUSALS = 20
 #: What the clients say of a vendor that does not answer, or not as itself.
 _ILL = frozenset({"no_answer", "unreachable", "server_error", "unavailable", "unreadable", "foreign_404"})
 
+_OLD_LOOK = Answer(AnswerClass.RETRY, detail="waited too long since the look at the list")
+
 _STATE_OF = {
     AnswerClass.OK: DeliveryState.ACCEPTED,
     AnswerClass.ALREADY: DeliveryState.ALREADY,
@@ -146,20 +148,16 @@ class Courier:
         if isinstance(decision, Answer):
             self._outage.tell(failed=_says_ill(decision))
             return decision, self._record(recipient, seen, decision)
-        slot = self._step.effects.take(self._halt.is_set)
-        if time.monotonic() - began > LOOK_VALID_SECONDS:
-            slot.give_back()
-            return Answer(AnswerClass.RETRY, detail="waited too long since the look at the list"), seen
-        claim_id = uuid.uuid4().hex
-        try:
-            claimed = self._claim(recipient, seen, claim_id)
-        except BaseException:  # whatever ends this attempt, the other tasks want the slot back
-            slot.give_back()
-            raise
-        if not claimed:
-            slot.give_back()
-            return None, seen
-        return self._act(recipient, decision, slot, claim_id, seen)
+        # Whatever ends this attempt, the other tasks want the slot back.
+        with self._step.effects.take(self._halt.is_set) as slot:
+            if _is_old(began):
+                return _OLD_LOOK, seen
+            claim_id = uuid.uuid4().hex
+            if not self._claim(recipient, seen, claim_id):
+                return None, seen
+            if _is_old(began):  # the claim may have waited long for the database
+                return _OLD_LOOK, self._take_back(recipient, seen, claim_id, _OLD_LOOK.detail)
+            return self._act(recipient, decision, slot, claim_id, seen)
 
     def _claim(self, recipient: Recipient, seen: DeliveryState | None, claim_id: str) -> bool:
         """Whether the claim is ours, on disk, and our lease still stands."""
@@ -182,12 +180,18 @@ class Courier:
             return True
         # Suspended or starved in between: others may already count this row as in doubt.
         why = "stopped before the request left" if stands else "lease ran out before the request left"
-        back = DeliveryState.IN_DOUBT if self._is_in_doubt(seen) else DeliveryState.OPEN
-        reason = "no_answer" if back is DeliveryState.IN_DOUBT else None
-        self._writer.write(Move(recipient.phone, back, why, reason, claim_id=claim_id))
+        self._take_back(recipient, seen, claim_id, why)
         if stands:
             raise Stopped(why)
         raise LedgerError("the lease of this task ran out before a request left: nothing was sent")
+
+    def _take_back(
+        self, recipient: Recipient, seen: DeliveryState | None, claim_id: str, why: str
+    ) -> DeliveryState | None:
+        """End a claim under which nothing left; returns where the delivery stands then."""
+        back = DeliveryState.IN_DOUBT if self._is_in_doubt(seen) else DeliveryState.OPEN
+        reason = "no_answer" if back is DeliveryState.IN_DOUBT else None
+        return self._writer.write(Move(recipient.phone, back, why, reason, claim_id=claim_id)).state
 
     def _act(
         self, recipient: Recipient, go: Go, slot: Slot, claim_id: str, seen: DeliveryState | None
@@ -278,6 +282,10 @@ def _leave_to_others(outcome: Outcome, seen: DeliveryState | None) -> None:
 
 
 _UNFINISHED = (DeliveryState.CLAIMED, DeliveryState.OPEN, DeliveryState.IN_DOUBT)
+
+
+def _is_old(looked_at: float) -> bool:
+    return time.monotonic() - looked_at > LOOK_VALID_SECONDS
 
 
 def _says_ill(answer: Answer) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from airflow_sms_flow import courier as courier_module
 from airflow_sms_flow.clients.vibes_records import Participation
 from airflow_sms_flow.core.answers import Answer, AnswerClass
 from airflow_sms_flow.core.delivery import DeliveryState
@@ -66,6 +68,35 @@ def test_no_request_leaves_after_a_stop_that_came_during_the_claim(sqlite_ledger
         courier.deliver(SOMEBODY, None)
     assert not step.requests
     assert path_of(sqlite_ledger, SOMEBODY.phone) == [CLAIMED, OPEN]
+
+
+@pytest.mark.parametrize(
+    ("seen", "path"),
+    [
+        (None, [CLAIMED, OPEN, CLAIMED, ACCEPTED]),
+        (IN_DOUBT, [CLAIMED, IN_DOUBT, CLAIMED, IN_DOUBT, CLAIMED, ACCEPTED]),
+    ],
+)
+def test_no_request_leaves_on_a_look_that_grew_old_during_the_claim(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, seen: DeliveryState | None, path: list[DeliveryState]
+) -> None:
+    """The claim may have waited long for the database, and the person have left meanwhile: another look."""
+    monkeypatch.setattr(courier_module, "LOOK_VALID_SECONDS", 1.0)
+    if seen is IN_DOUBT:
+        Sender(ledger).write(claim(SOMEBODY.phone, "lost"), settle(SOMEBODY.phone, IN_DOUBT, "lost"))
+    waits, asked_at_claim = [1.1], []
+    step = ScriptedStep(repeats_in_doubt=True)
+
+    def after_the_claim() -> bool:
+        asked_at_claim.append(step.requests.total())
+        time.sleep(waits.pop() if waits else 0)
+        return True
+
+    with a_courier(ledger, step, threading.Event(), after_the_claim) as (courier, _):
+        assert courier.deliver(SOMEBODY, seen)
+        assert step.effects.in_use == 0
+    assert (asked_at_claim, step.requests.total(), len(step.seen)) == ([0, 0], 1, 2)
+    assert path_of(ledger, SOMEBODY.phone) == path
 
 
 def test_a_delivery_that_somebody_else_took_is_left_to_them(sqlite_ledger: Ledger) -> None:
