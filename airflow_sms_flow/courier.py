@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from airflow_sms_flow.clients.throttle import Slot
 from airflow_sms_flow.core.answers import Answer, AnswerClass
 from airflow_sms_flow.core.backoff import Backoff
 from airflow_sms_flow.core.delivery import Campaign, DeliveryState, is_settled
@@ -31,9 +30,9 @@ from airflow_sms_flow.core.phone import mask_phone
 from airflow_sms_flow.ledger import Lease, TaskTry
 from airflow_sms_flow.ledger.deliveries import Move, Outcome
 from airflow_sms_flow.ledger.writer import Writer
-from airflow_sms_flow.outage import OutageRules, OutageWatch
+from airflow_sms_flow.outage import OutageRules, OutageWatch, Turn
 from airflow_sms_flow.progress import Progress
-from airflow_sms_flow.steps.step import Go, Recipient, Step
+from airflow_sms_flow.steps.step import Decided, Recipient, Step
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +103,9 @@ class Courier:
         self._writer = writer
         self._progress = progress
         self._halt = halt
-        self._outage = OutageWatch(plan.outage)
+        # Apart: looks that go well say nothing of requests that all fail.
+        self._looks = OutageWatch(plan.outage)
+        self._effects = OutageWatch(plan.outage)
         self._lease_stands = lease_stands
         self._guard = threading.Lock()
         self._refused_first: list[Recipient] | None = []
@@ -142,12 +143,21 @@ class Courier:
     ) -> tuple[Answer | None, DeliveryState | None]:
         """One attempt: its answer (None: the delivery is not ours to make), and where it stands now.
         Raises `_TakenByAnother`."""
-        self._outage.wait_for_turn(self._halt)
+        # Both before the look, so that none grows old while its request waits for the end of an outage.
+        with self._looks.turn(self._halt) as look, self._effects.turn(self._halt) as effect:
+            return self._attempt_in_turn(recipient, seen, look, effect)
+
+    def _attempt_in_turn(
+        self, recipient: Recipient, seen: DeliveryState | None, look: Turn, effect: Turn
+    ) -> tuple[Answer | None, DeliveryState | None]:
         began = time.monotonic()
         decision = self._step.decide(recipient, seen)
         if isinstance(decision, Answer):
-            self._outage.tell(failed=_says_ill(decision))
+            if not isinstance(decision, Decided):
+                look.tell(failed=_says_ill(decision))
             return decision, self._record(recipient, seen, decision)
+        if decision.looked:
+            look.tell(failed=False)
         # Whatever ends this attempt, the other tasks want the slot back.
         with self._step.effects.take(self._halt.is_set) as slot:
             if _is_old(began):
@@ -157,7 +167,11 @@ class Courier:
                 return None, seen
             if _is_old(began):  # the claim may have waited long for the database
                 return _OLD_LOOK, self._take_back(recipient, seen, claim_id, _OLD_LOOK.detail)
-            return self._act(recipient, decision, slot, claim_id, seen)
+            self._progress.count("attempted")
+            event_id = self._plan.campaign.event_id(recipient.phone)
+            answer = self._step.act(recipient, decision, slot, event_id)
+            effect.tell(failed=_says_ill(answer))
+            return self._settle(recipient, answer, claim_id, seen)
 
     def _claim(self, recipient: Recipient, seen: DeliveryState | None, claim_id: str) -> bool:
         """Whether the claim is ours, on disk, and our lease still stands."""
@@ -193,12 +207,9 @@ class Courier:
         reason = "no_answer" if back is DeliveryState.IN_DOUBT else None
         return self._writer.write(Move(recipient.phone, back, why, reason, claim_id=claim_id)).state
 
-    def _act(
-        self, recipient: Recipient, go: Go, slot: Slot, claim_id: str, seen: DeliveryState | None
+    def _settle(
+        self, recipient: Recipient, answer: Answer, claim_id: str, seen: DeliveryState | None
     ) -> tuple[Answer | None, DeliveryState | None]:
-        self._progress.count("attempted")
-        answer = self._step.act(recipient, go, slot, self._plan.campaign.event_id(recipient.phone))
-        self._outage.tell(failed=_says_ill(answer))
         to, why, reason = _STATE_OF[answer.kind], answer.detail or "answered", answer.reason
         if to is DeliveryState.IN_DOUBT and not self._step.doubt_matters:
             to = DeliveryState.OPEN  # to leave a list twice is to leave it once: the next try sees to it

@@ -1,7 +1,7 @@
 """When a vendor is plainly down: stop claiming, wait, let one request through now and then, go on.
 
 Without it a dispatch would run through its whole audience during an outage, leaving everybody open or, worse,
-in doubt.
+in doubt. What fails may be one kind of call among healthy others, so each kind has a watch of its own.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from airflow_sms_flow.core.errors import Stopped, Unavailable
@@ -30,6 +31,19 @@ class OutageRules:
     budget_seconds: float = 900.0
 
 
+class Turn:
+    """Leave to make one call, until it is told what came of that call."""
+
+    def __init__(self, watch: OutageWatch, *, probes: bool) -> None:
+        self._watch = watch
+        self.is_unused_probe = probes
+
+    def tell(self, *, failed: bool) -> None:
+        """See `OutageWatch.tell`."""
+        self.is_unused_probe = False
+        self._watch.tell(failed=failed)
+
+
 class OutageWatch:
     """Threads ask it before each attempt, and tell it what came of it."""
 
@@ -42,15 +56,27 @@ class OutageWatch:
         self._probe_at = 0.0
         self._probe_wait = 0.0
 
-    def wait_for_turn(self, halt: threading.Event) -> None:
-        """Return at once while all is well; in an outage, when it is this caller's turn to probe or when it
-        is over. Raises `Unavailable` past the budget, `Stopped` when halted."""
-        while not self._may_go():
+    @contextmanager
+    def turn(self, halt: threading.Event) -> Iterator[Turn]:
+        """`wait_for_turn`, for an attempt that may come to nothing before it has called: a probe that was
+        told of no call is handed back."""
+        turn = Turn(self, probes=self.wait_for_turn(halt))
+        try:
+            yield turn
+        finally:
+            if turn.is_unused_probe:
+                self._hand_back_probe()
+
+    def wait_for_turn(self, halt: threading.Event) -> bool:
+        """Return at once while all is well; in an outage, when it is this caller's turn to probe (True) or
+        when it is over. Raises `Unavailable` past the budget, `Stopped` when halted."""
+        while (probes := self._look_for_turn()) is None:
             if halt.wait(_GLANCE_SECONDS):
                 raise Stopped("stopped while the vendor was down")
+        return probes
 
     def tell(self, *, failed: bool) -> None:
-        """One attempt's outcome. `failed`: no answer, or one that says that the vendor is ill."""
+        """One call's outcome. `failed`: no answer, or one that says that the vendor is ill."""
         with self._lock:
             rules, now = self._rules, self._clock()
             if self._down_since is not None:
@@ -65,10 +91,16 @@ class OutageWatch:
                 self._probe_wait = rules.first_probe_seconds
                 self._probe_at = now + self._probe_wait
 
-    def _may_go(self) -> bool:
+    def _hand_back_probe(self) -> None:
+        with self._lock:
+            self._probe_at = self._clock()
+            self._probe_wait = max(self._probe_wait / 2, self._rules.first_probe_seconds)
+
+    def _look_for_turn(self) -> bool | None:
+        """Whether this caller probes; None: not yet."""
         with self._lock:
             if self._down_since is None:
-                return True
+                return False
             rules, now = self._rules, self._clock()
             if now - self._down_since > rules.budget_seconds:
                 raise Unavailable(
@@ -76,7 +108,7 @@ class OutageWatch:
                     f"gives up, the next one goes on from the ledger"
                 )
             if now < self._probe_at:
-                return False
+                return None
             # This caller probes; the next one not before twice the wait, whatever becomes of this.
             self._probe_wait = min(self._probe_wait * 2, rules.longest_probe_seconds)
             self._probe_at = now + self._probe_wait

@@ -19,11 +19,13 @@ from airflow_sms_flow.core.errors import (
     InvalidInput,
     QuotaExhausted,
     Stopped,
+    Unavailable,
 )
 from airflow_sms_flow.courier import BUG_AFTER_REFUSALS
 from airflow_sms_flow.dispatch import Dispatcher, Settled
 from airflow_sms_flow.ledger import Ledger
-from airflow_sms_flow.steps.step import Recipient
+from airflow_sms_flow.outage import OutageRules
+from airflow_sms_flow.steps.step import Decided, Recipient
 from tests.dispatching import CAMPAIGN, PLAN, SHORT, run, states
 from tests.scripted_step import LOST, OK, REJECTED, RETRY, Scripted, ScriptedStep, people
 
@@ -237,6 +239,55 @@ def test_one_good_answer_clears_our_request(sqlite_ledger: Ledger) -> None:
     run(sqlite_ledger, step, who, replace(PLAN, concurrency=1))
     assert states(sqlite_ledger, who) == {"refused": 59, "accepted": 1}
     assert run(sqlite_ledger, step, who).attempted == 0
+
+
+NOT_ON_LIST = Answer(AnswerClass.REFUSED, "not_subscribed", "looked")
+TOO_LONG = Decided(AnswerClass.REFUSED, "too_long", "rendered")
+#: Probes after 0.1 and 0.3 seconds, then every 0.2: at most six before the try gives up.
+SHORT_OUTAGE = OutageRules(first_probe_seconds=0.1, longest_probe_seconds=0.2, budget_seconds=1.0)
+PROBES = 6
+
+
+def _some(who: list[Recipient], percent: int) -> list[Recipient]:
+    """So many of each hundred, evenly."""
+    return [one for n, one in enumerate(who) if n % 10 < percent / 10]
+
+
+@pytest.mark.parametrize("off_list", [0, 40, 60, 90])
+def test_looks_that_go_well_do_not_hide_an_outage_of_requests(sqlite_ledger: Ledger, off_list: int) -> None:
+    """Everybody on the list would end in doubt, one by one, and the task succeed."""
+    who = people(2_000 if off_list == 90 else 600)
+    failing = Answer(AnswerClass.IN_DOUBT, "server_error", "answered 500")
+    step = ScriptedStep(looks={one.phone: [NOT_ON_LIST] for one in _some(who, off_list)}, always=failing)
+    plan = replace(PLAN, outage=SHORT_OUTAGE)
+    with pytest.raises(Unavailable):
+        run(sqlite_ledger, step, who, plan)
+    most = SHORT_OUTAGE.at_least + plan.concurrency + PROBES
+    assert SHORT_OUTAGE.at_least < states(sqlite_ledger, who)["in_doubt"] <= most
+
+
+def test_refusals_without_a_look_do_not_hide_an_outage_of_looks(sqlite_ledger: Ledger) -> None:
+    """Nobody was asked about a text that is too long."""
+    who = people(600)
+    failing = Answer(AnswerClass.RETRY, "server_error", "answered 500")
+    looks: dict[str, list[Scripted]] = {one.phone: [failing] * 3 for one in who}
+    looks |= {one.phone: [TOO_LONG] for one in _some(who, 90)}
+    step = ScriptedStep(looks=looks)
+    with pytest.raises(Unavailable):
+        run(sqlite_ledger, step, who, replace(PLAN, outage=SHORT_OUTAGE))
+    assert step.requests == {}
+
+
+def test_people_off_the_list_end_an_outage_of_looks(sqlite_ledger: Ledger) -> None:
+    """They are answers like any other: the vendor is back."""
+    who, failing = people(300), [Answer(AnswerClass.RETRY, "server_error", "answered 500")] * 22
+
+    def look() -> Answer:
+        return failing.pop() if failing else NOT_ON_LIST
+
+    step = ScriptedStep(looks={one.phone: [look] * 3 for one in who})
+    run(sqlite_ledger, step, who, replace(PLAN, outage=replace(SHORT_OUTAGE, budget_seconds=30.0)))
+    assert states(sqlite_ledger, who)["refused"] > 280
 
 
 def test_told_to_stop_it_settles_what_is_under_way(sqlite_ledger: Ledger) -> None:

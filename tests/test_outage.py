@@ -71,6 +71,31 @@ def test_a_good_probe_ends_the_outage() -> None:
     assert not is_held(watch)
 
 
+def test_a_probe_that_came_to_no_call_is_the_next_ones() -> None:
+    """At once, and the later ones come as if it had not been: the vendor was not asked."""
+    clock = Clock()
+    watch = watch_after(clock, True, True, True, True)
+    clock.now = 1.0
+    for _ in range(3):
+        with watch.turn(GO_ON):
+            assert is_held(watch)
+    with watch.turn(GO_ON) as turn:
+        turn.tell(failed=True)
+    clock.now = 2.5
+    assert is_held(watch)
+    clock.now = 3.0
+    assert not is_held(watch)
+
+
+def test_a_turn_that_was_no_probe_gives_none_away() -> None:
+    """It began while all was well and came to nothing."""
+    clock = Clock()
+    watch = watch_after(clock, True, True, True)
+    with watch.turn(GO_ON):
+        watch.tell(failed=True)
+    assert is_held(watch)
+
+
 def test_past_the_budget_the_try_gives_up() -> None:
     """Airflow's next try goes on from the ledger."""
     clock = Clock()

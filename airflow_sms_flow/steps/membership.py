@@ -15,6 +15,7 @@ from typing import Protocol
 from airflow_sms_flow.clients.vibes import VibesClient
 from airflow_sms_flow.core.answers import Answer, AnswerClass
 from airflow_sms_flow.core.phone_set import PhoneSet
+from airflow_sms_flow.steps.step import Decided
 
 #: How old the ledger's word on opt-outs may be when a text leaves; a look at Vibes may be 60 s old.
 _REFRESH_SECONDS = 30.0
@@ -42,7 +43,7 @@ class LookUp:
         found = self.client.find_subscriber(self.list_id, mdn=phone)
         if found.kind is not AnswerClass.OK:
             return found
-        return None if found.value is not None else _refused(found.detail)
+        return None if found.value is not None else _refused(Answer, found.detail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +66,9 @@ class Snapshot:
     def refusal(self, phone: str) -> Answer | None:
         """Off the list, or known to have left."""
         if phone not in self.members:
-            return _refused(f"not in the {self.source}")
+            return _refused(Decided, f"not in the {self.source}")
         if phone in self.left_since.now():
-            return _refused(f"left the list after the {self.source} was made")
+            return _refused(Decided, f"left the list after the {self.source} was made")
         return None
 
 
@@ -98,5 +99,5 @@ class OptOuts:
         return time.monotonic() - self._read_at > self._refresh_seconds
 
 
-def _refused(detail: str) -> Answer:
-    return Answer(AnswerClass.REFUSED, _NOT_SUBSCRIBED, detail)
+def _refused(kind: type[Answer], detail: str) -> Answer:
+    return kind(AnswerClass.REFUSED, _NOT_SUBSCRIBED, detail)

@@ -10,7 +10,7 @@ from airflow_sms_flow.core.answers import Answer, AnswerClass
 from airflow_sms_flow.core.delivery import DeliveryState
 from airflow_sms_flow.core.message import BoundMessage
 from airflow_sms_flow.steps.membership import Membership
-from airflow_sms_flow.steps.step import Go, Recipient
+from airflow_sms_flow.steps.step import Decided, Go, Recipient
 
 #: Where the text stands in an event, and so in the template of our campaign.
 MESSAGE_FIELD = "message_body"
@@ -53,7 +53,7 @@ class SendStep:
         if self.message is not None:
             rendered = self.message.render(recipient.record)
             if isinstance(rendered, str):
-                return Answer(AnswerClass.REFUSED, rendered, "the rendered text cannot be sent")
+                return Decided(AnswerClass.REFUSED, rendered, "the rendered text cannot be sent")
             data[MESSAGE_FIELD] = rendered.text
         return self.membership.refusal(recipient.phone) or Go(data)
 

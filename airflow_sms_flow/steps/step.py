@@ -29,9 +29,16 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class Go:
-    """Act on this recipient, with `value` as the step found it."""
+    """Act on this recipient, with `value` as the step found it. `looked` False: found without a call, by a
+    step that makes one for others."""
 
     value: Any = None
+    looked: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Decided(Answer):
+    """An answer of our own: no vendor was asked, so that it says nothing of how they are."""
 
 
 class Step(Protocol):

@@ -10,7 +10,7 @@ from airflow_sms_flow.core.answers import Answer, AnswerClass
 from airflow_sms_flow.core.delivery import DeliveryState
 from airflow_sms_flow.core.errors import Stopped
 from airflow_sms_flow.ledger.known import LEAD_PREFIX
-from airflow_sms_flow.steps.step import Go, Recipient
+from airflow_sms_flow.steps.step import Decided, Go, Recipient
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,9 @@ class UnsubscribeStep:
         """Look the number up on the list; without a number there is nothing to look up."""
         if recipient.phone.startswith(LEAD_PREFIX):
             if recipient.external_person_id is None:
-                return Answer(AnswerClass.REFUSED, "unknown_person", "has neither a number nor a Marketo id")
-            return Go()
+                why = "has neither a number nor a Marketo id"
+                return Decided(AnswerClass.REFUSED, "unknown_person", why)
+            return Go(looked=False)
         found = self.client.find_subscriber(self.list_id, mdn=recipient.phone)
         if found.kind is not AnswerClass.OK:
             return found
