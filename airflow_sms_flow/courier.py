@@ -118,7 +118,7 @@ class Courier:
         Raises what ends the whole task: `ConfigError`, `BugError`, `QuotaExhausted`, `Unavailable`,
         `LedgerError`, `Stopped`.
         """
-        backoff = self._plan.backoff
+        backoff, answer = self._plan.backoff, None
         try:
             for attempt in range(1, backoff.attempts + 1):
                 answer, seen = self._attempt(recipient, seen)
@@ -130,6 +130,8 @@ class Courier:
         except _TakenByAnother:
             return False
         log.warning("%s is left as it stands for now (%s)", mask_phone(recipient.phone), seen or "untouched")
+        if seen not in (None, DeliveryState.OPEN) and answer is not None and answer.kind is AnswerClass.RETRY:
+            self._progress.count("left")  # the row itself does not tell that this try did not get to them
         return True
 
     def _try_again(self, answer: Answer | None) -> bool:
@@ -236,7 +238,8 @@ class Courier:
         decision settles it for good: a refusal of ours (not on the list today) would be looked at again, and
         sent as if nothing had left before."""
         to, state = _STATE_OF[answer.kind], seen
-        if to is DeliveryState.OPEN and seen is not None:
+        doubt_is_over = seen is DeliveryState.IN_DOUBT and not self._step.doubt_matters
+        if to is DeliveryState.OPEN and seen is not None and not doubt_is_over:
             pass  # nothing new is known
         elif self._is_in_doubt(seen) and not is_settled(to, answer.reason):
             self._progress.count(DeliveryState.IN_DOUBT.value)

@@ -56,6 +56,8 @@ class Result:
     dispatch_id: int
     claimer_id: str
     attempted: int
+    #: Of whom a passing fault kept this try from knowing more than their row, which is not open, says.
+    left: int
 
 
 class Dispatcher:
@@ -81,7 +83,8 @@ class Dispatcher:
 
     def run(self, recipients: Recipients, total: int | None = None) -> Result:
         """Reach everybody who is still due; returns when nothing is under way any more. Each number at most
-        once in `recipients`. Whoever a passing fault kept from being reached stays open in the ledger.
+        once in `recipients`. Whoever a passing fault kept from being reached stays open in the ledger, or, if
+        an earlier try got further with them, as they stood: those are `left`.
 
         Raises `ConfigError`, `BugError` or `QuotaExhausted` after at most one request per thread,
         `Unavailable` after a long outage of the vendor, `LedgerError` where a claim or a result cannot be
@@ -112,7 +115,8 @@ class Dispatcher:
                 self._finish(dispatch_id, waiting)
         finally:
             self._end(claimer_id)
-            self.result = Result(dispatch_id, claimer_id, self._progress["attempted"])
+            progress = self._progress
+            self.result = Result(dispatch_id, claimer_id, progress["attempted"], progress["left"])
         if self._failure is not None:
             raise self._failure
         return self.result
@@ -175,6 +179,7 @@ class Dispatcher:
                 moved_at = time.monotonic()
             elif time.monotonic() > moved_at + patience:
                 log.warning("Another try of this task holds %d claims without an end", len(still))
+                self._progress.count("left", len(still))
                 return
             waiting = still
 

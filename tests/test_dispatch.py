@@ -30,6 +30,7 @@ from tests.dispatching import CAMPAIGN, PLAN, SHORT, run, states
 from tests.scripted_step import LOST, OK, REJECTED, RETRY, Scripted, ScriptedStep, people
 
 IN_DOUBT, REFUSED = DeliveryState.IN_DOUBT, DeliveryState.REFUSED
+NOT_ON_LIST = Answer(AnswerClass.REFUSED, "not_subscribed", "looked")
 
 
 def test_everybody_is_reached_once(ledger: Ledger) -> None:
@@ -68,9 +69,8 @@ def test_an_empty_audience_is_a_success(sqlite_ledger: Ledger) -> None:
 def test_decisions_need_no_request(sqlite_ledger: Ledger) -> None:
     """Who is not on the list is refused by us; who refuses nobody for good is looked at again next time."""
     who = people(3)
-    not_on_list = Answer(AnswerClass.REFUSED, "not_subscribed", "looked")
     there = Answer(AnswerClass.ALREADY, "subscribed", "looked")
-    step = ScriptedStep(looks={who[0].phone: [not_on_list], who[1].phone: [there]})
+    step = ScriptedStep(looks={who[0].phone: [NOT_ON_LIST], who[1].phone: [there]})
     assert run(sqlite_ledger, step, who).attempted == 1
     assert states(sqlite_ledger, who) == {"refused": 1, "already": 1, "accepted": 1}
     assert run(sqlite_ledger, step, who).attempted == 1
@@ -96,6 +96,29 @@ def test_patience_is_bounded_and_the_next_try_goes_on(sqlite_ledger: Ledger) -> 
     assert (step.requests[who[0].phone], step.requests[who[1].phone]) == (3, 0)
     run(sqlite_ledger, step, who)
     assert states(sqlite_ledger, who) == {"accepted": 5}
+
+
+def test_whoever_is_left_as_an_earlier_try_left_them_is_counted(sqlite_ledger: Ledger) -> None:
+    """Their rows say refused, asked long ago, in doubt; but nobody got to look at them this time."""
+    who = people(5)
+    again = replace(PLAN, ask_again_after=timedelta(milliseconds=5))
+    before = ScriptedStep({who[1].phone: [LOST]}, {who[0].phone: [NOT_ON_LIST]})
+    assert run(sqlite_ledger, before, who[:4]).left == 0
+    time.sleep(0.02)
+    blind = ScriptedStep(looks={one.phone: [RETRY] * 3 for one in who[:3]}, repeats_in_doubt=True)
+    assert run(sqlite_ledger, blind, who, again).left == 3
+    assert states(sqlite_ledger, who) == {"refused": 1, "in_doubt": 1, "accepted": 3}
+    assert run(sqlite_ledger, ScriptedStep(repeats_in_doubt=True), who).left == 0
+    assert states(sqlite_ledger, who) == {"accepted": 5}
+
+
+def test_whoever_is_left_open_is_counted_by_their_row(sqlite_ledger: Ledger) -> None:
+    """Nobody counts twice: rows that are open say by themselves that they were not reached."""
+    who = people(2)
+    step = ScriptedStep({who[0].phone: [RETRY] * 6}, {who[1].phone: [RETRY] * 6})
+    for _ in range(2):
+        assert run(sqlite_ledger, step, who).left == 0
+        assert states(sqlite_ledger, who) == {"open": 2}
 
 
 def test_a_lost_answer_is_held(sqlite_ledger: Ledger) -> None:
@@ -186,6 +209,17 @@ def test_where_a_doubt_makes_no_difference_the_next_try_goes_on(sqlite_ledger: L
     assert states(sqlite_ledger, who) == {"open": 1}
 
 
+def test_where_a_doubt_makes_no_difference_a_look_that_fails_leaves_the_row_open(ledger: Ledger) -> None:
+    """Of somebody whose request a kill cut off: nobody would look again at who is merely in doubt."""
+    who = _in_doubt(ledger)
+    looks: dict[str, list[Scripted]] = {who[0].phone: [RETRY] * 3}
+    leave = ScriptedStep(looks=looks, repeats_in_doubt=True, doubt_matters=False)
+    assert run(ledger, leave, who).left == 0
+    assert states(ledger, who) == {"open": 1}
+    run(ledger, leave, who)
+    assert states(ledger, who) == {"accepted": 1}
+
+
 @pytest.mark.parametrize(("kind", "error"), [(AnswerClass.CONFIG, ConfigError), (AnswerClass.BUG, BugError)])
 def test_a_fault_of_the_whole_task_ends_it(
     sqlite_ledger: Ledger, kind: AnswerClass, error: type[Exception]
@@ -241,7 +275,6 @@ def test_one_good_answer_clears_our_request(sqlite_ledger: Ledger) -> None:
     assert run(sqlite_ledger, step, who).attempted == 0
 
 
-NOT_ON_LIST = Answer(AnswerClass.REFUSED, "not_subscribed", "looked")
 TOO_LONG = Decided(AnswerClass.REFUSED, "too_long", "rendered")
 #: Probes after 0.1 and 0.3 seconds, then every 0.2: at most six before the try gives up.
 SHORT_OUTAGE = OutageRules(first_probe_seconds=0.1, longest_probe_seconds=0.2, budget_seconds=1.0)

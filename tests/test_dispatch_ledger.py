@@ -20,7 +20,7 @@ from airflow_sms_flow.core.delivery import DeliveryState
 from airflow_sms_flow.core.errors import LedgerError, Stopped
 from airflow_sms_flow.courier import Plan
 from airflow_sms_flow.dispatch import Dispatcher
-from airflow_sms_flow.ledger import Ledger, database
+from airflow_sms_flow.ledger import Lease, Ledger, database
 from airflow_sms_flow.ledger.deliveries import Move
 from airflow_sms_flow.ledger.schema import deliveries
 from airflow_sms_flow.steps.step import Go, Recipient
@@ -150,6 +150,19 @@ def test_two_tries_side_by_side_share_the_work(ledger: Ledger) -> None:
         one.join(30)
     assert set(step.requests.values()) == {1}
     assert states(ledger, who) == {"accepted": 300}
+
+
+def test_a_claim_that_another_try_never_ends_is_left_and_counted(
+    sqlite_ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither answered nor in doubt for longer than a request takes: this try cannot say what came of it."""
+    monkeypatch.setattr("airflow_sms_flow.dispatch._MARGIN_SECONDS", 0.2)
+    who = people(2)
+    other = sqlite_ledger.register_claimer(sqlite_ledger.dispatch_id(CAMPAIGN), PLAN.task_try, Lease(60, 60))
+    with sqlite_ledger.writer(CAMPAIGN, PLAN.fingerprint, other) as writer:
+        writer.write(Move(who[0].phone, CLAIMED, "request leaves", claim_id="other"))
+    assert run(sqlite_ledger, ScriptedStep(), who, replace(PLAN, lease=SHORT)).left == 1
+    assert states(sqlite_ledger, who) == {"claimed": 1, "accepted": 1}
 
 
 class TwoTries:

@@ -7,7 +7,7 @@
     ├── Unavailable         a vendor did not answer well enough, again and again (Airflow retries)
     │   └── QuotaExhausted  nothing before `retry_at`: a daily quota is used up (Airflow retries)
     ├── OutcomeUnknown      a call that may have happened lost its answer: look before repeating
-    ├── Unfinished          a dispatch left rows open: the next try goes on from the ledger (Airflow retries)
+    ├── Unfinished          a dispatch left people out: the next try goes on from the ledger (Airflow retries)
     ├── Stopped             somebody stopped the task: in-flight requests were settled first
     └── LedgerError         the ledger cannot be written or read: nothing more may be sent (Airflow retries)
 
@@ -60,7 +60,7 @@ class OutcomeUnknown(SmsFlowError):
 
 
 class Unfinished(SmsFlowError):
-    """A dispatch ended with rows still open. Nothing is lost: the next try goes on from the ledger."""
+    """A dispatch could not reach everybody. Nobody is lost: the next try goes on from the ledger."""
 
 
 class Stopped(SmsFlowError):

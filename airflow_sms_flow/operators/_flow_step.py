@@ -176,10 +176,11 @@ class FlowStepOperator(SmsFlowOperator):
                         _push_report(context, report)
                     raise
             report = self._report(context, path, ledger, plan, result)
-        if report.failed:
+        # Whoever is left stands in the report as an earlier try left them: in doubt, refused or asked.
+        if unreached := report.failed + result.left:
             _push_report(context, report)
             raise Unfinished(
-                f"{report.failed:,} of {rows:,} people could not be reached for a passing reason; nothing is "
+                f"{unreached:,} of {rows:,} people could not be reached for a passing reason; nothing is "
                 f"lost, the next try goes on with them"
             )
         return report.as_dict()

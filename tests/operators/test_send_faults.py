@@ -19,7 +19,7 @@ from airflow_sms_flow.hooks.ledger import open_ledger
 from airflow_sms_flow.hooks.vibes import VibesHook
 from airflow_sms_flow.ledger import RawCallback
 from tests.ledger.callbacks import ROUTED, event
-from tests.operators.world import ANN, BOB, CYD, QuickSend, Run, World, send
+from tests.operators.world import ANN, BOB, CYD, QuickSend, Run, World, adds_up, send
 
 
 def test_wrong_credentials_fail_at_once(world: World) -> None:
@@ -151,6 +151,20 @@ def test_a_storm_of_lookups_texts_nobody_unseen(world: World) -> None:
     with pytest.raises(Unfinished):
         world.run(send(audience=world.audience(ANN), kind=QuickSend))
     assert world.caller.effects("event_accepted") == []
+
+
+def test_somebody_refused_before_who_cannot_be_looked_up_now_fails_the_task(world: World) -> None:
+    """They may have joined since: a success would tell Airflow that nobody has to look again."""
+    audience = world.audience(ANN)
+    assert world.run(send(audience=audience))["refused"] == {"not_subscribed": 1}
+    world.join(ANN)
+    world.fault("status", path="*/subscribers", status=500)
+    with pytest.raises(Unfinished, match="1 of 1"):
+        world.run(send(audience=audience, kind=QuickSend), Run().again())
+    report = world.pushed["return_value"]
+    assert (report["refused"], report["failed"], adds_up(report)) == ({"not_subscribed": 1}, 0, True)
+    world.all_well()
+    assert world.run(send(audience=audience), Run().again().again())["accepted"] == 1
 
 
 def test_somebody_the_vendor_refuses_does_not_fail_the_task(world: World) -> None:
