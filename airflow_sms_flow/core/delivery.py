@@ -79,18 +79,31 @@ def is_settled(state: DeliveryState, reason: str | None, *, is_old: bool = False
 
 def check_campaign_key(campaign_key: object, field: str = "campaign_key") -> str:
     """A key as an author typed it, or `InvalidInput`. It is stored as it stands, so blanks around it count
-    as a mistake rather than as another campaign."""
+    as a mistake rather than as another campaign, and so does the None that Jinja makes of an empty Param."""
     remedy = f"a key is 1 to {CAMPAIGN_KEY_MAX_LENGTH} printable characters without blanks around it"
     if not isinstance(campaign_key, str) or not campaign_key.strip():
         raise InvalidInput(field, campaign_key, remedy)
+    if _names_nothing(campaign_key.strip()):
+        raise InvalidInput(
+            field,
+            campaign_key[:60],
+            f"so Jinja writes an empty Param, and all such runs would share the key: leave {field} out, "
+            'give the Param a value, or use dag.param("campaign"), in which None leaves it out',
+        )
     if (
         len(campaign_key) > CAMPAIGN_KEY_MAX_LENGTH
         or campaign_key != campaign_key.strip()
         or not campaign_key.isprintable()
-        or campaign_key == ONCE_PREFIX
     ):
         raise InvalidInput(field, campaign_key[:60], remedy)
     return campaign_key
+
+
+def _names_nothing(campaign_key: str) -> bool:
+    if campaign_key.startswith(ONCE_PREFIX):
+        # To the letter: `once:NONE` is what Subscribe makes of an acquisition campaign with that id.
+        return campaign_key.removeprefix(ONCE_PREFIX).strip() in ("", "None")
+    return campaign_key.lower() == "none"
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,16 @@ def test_an_event_id_never_changes() -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["summer", "once:welcome", "dag/task/2026-07-01T00:00:00+00:00", "x" * 200, "é ü"]
+    "key",
+    [
+        "summer",
+        "once:welcome",
+        "once:NONE",
+        "None of these",
+        "dag/task/2026-07-01T00:00:00+00:00",
+        "x" * 200,
+        "é ü",
+    ],
 )
 def test_a_good_campaign_key_stays_as_it_is(key: str) -> None:
     """It is compared to the letter."""
@@ -87,4 +96,11 @@ def test_a_good_campaign_key_stays_as_it_is(key: str) -> None:
 def test_a_campaign_key_that_would_surprise_is_refused(key: object) -> None:
     """A blank too many would be another campaign, and everybody reached again."""
     with pytest.raises(InvalidInput, match="campaign_key"):
+        check_campaign_key(key)
+
+
+@pytest.mark.parametrize("key", ["None", "none", " NONE ", "once:None", "once: None ", "once:", "once: "])
+def test_a_key_that_jinja_made_of_an_empty_param_is_refused_with_the_way_out(key: str) -> None:
+    """All runs of all such DAGs would share it, and the second campaign would reach nobody."""
+    with pytest.raises(InvalidInput, match=r'leave campaign_key out.*dag\.param\("campaign"\)'):
         check_campaign_key(key)

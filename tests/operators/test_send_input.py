@@ -83,6 +83,8 @@ def test_what_is_wrong_in_the_dag_file_is_refused_there(parameters: dict[str, An
         ({"message": "{{ params.x }}"}, {"x": "{{lead.Favourite Colour}}"}, "Favourite Colour"),
         ({"message": SmsMessage("{{lead.First Nam}}")}, {}, "did you mean"),
         ({"campaign_key": "{{ params.x }}"}, {"x": ""}, "campaign_key"),
+        ({"campaign_key": "{{ params.x }}"}, {"x": None}, "campaign_key='None'.*leave campaign_key out"),
+        ({"campaign_key": "once:{{ params.x }}"}, {"x": None}, "campaign_key='once:None'"),
         ({"on_backfill": "{{ params.x }}"}, {"x": "never"}, "on_backfill='never'"),
         ({"vibes_conn_id": "nowhere"}, {}, "nowhere"),
         ({"list_id": "9999"}, {}, "list_id='9999'"),
