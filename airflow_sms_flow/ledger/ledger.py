@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import delete, func, insert, or_, select
 from sqlalchemy.engine import URL, Connection, Engine
 
 from airflow_sms_flow.core.delivery import ONCE_PREFIX, Campaign, DeliveryState, StepName
+from airflow_sms_flow.core.opt_in_wait import USUAL_WINDOW
 from airflow_sms_flow.ledger import changes, database, event_campaigns, inbox, leases, receipts
 from airflow_sms_flow.ledger.deliveries import IN_LIST, Move, Mover, apply_moves
 from airflow_sms_flow.ledger.known import Known, read_known
@@ -217,8 +219,9 @@ class Ledger(Listening):
 
     def settle_in_doubt(self, campaign_key: str, *, sent: bool, by: str, phone: str | None = None) -> int:
         """What a person found out about the rows in doubt of this key (or one number of it); returns how
-        many rows moved. A row settled as not sent is sent by the next try."""
-        to = DeliveryState.ACCEPTED if sent else DeliveryState.OPEN
+        many rows moved. A row settled as not sent is sent by the next try.
+
+        A question of Subscribe's that was sent is pending: its answer is waited for like any other."""
         why = f"settled as {'sent' if sent else 'not sent'} by {by}"[:200]
         moved = 0
         with database.writing(self._engine, "settling rows in doubt") as connection:
@@ -235,7 +238,7 @@ class Ledger(Listening):
                 locked = in_doubt.order_by(deliveries.c.phone).with_for_update()
                 for found in connection.execute(locked).all():
                     # The claim stays: should its answer come after all, it knows better than "not sent".
-                    move = Move(found.phone, to, why, "by_hand", claim_id=found.claim_id)
+                    move = _word_of_a_person(campaign.step, found, why, at, sent=sent)
                     mover = Mover(row.id, campaign, found.fingerprint)
                     moved += apply_moves(connection, mover, [move], at)[0].moved
         return moved
@@ -289,6 +292,17 @@ class Ledger(Listening):
 
 
 _UNSETTLED = (DeliveryState.CLAIMED, DeliveryState.IN_DOUBT)
+
+
+def _word_of_a_person(step: StepName, row: Any, why: str, at: datetime, *, sent: bool) -> Move:
+    if not sent:
+        return Move(row.phone, DeliveryState.OPEN, why, "by_hand", claim_id=row.claim_id)
+    if step is not StepName.SUBSCRIBE:
+        return Move(row.phone, DeliveryState.ACCEPTED, why, "by_hand", claim_id=row.claim_id)
+    # Whoever was asked belongs to the audience that the sensor waits for, or nobody looks for the answer.
+    # When the question ends is not known; this is never too early.
+    until = at + USUAL_WINDOW
+    return Move(row.phone, DeliveryState.ACCEPTED, why, "pending", claim_id=row.claim_id, expire_at=until)
 
 
 def _dispatch_id(connection: Connection, campaign: Campaign) -> int:

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from sqlalchemy import text, update
 from sqlalchemy.engine import Engine
 
@@ -48,6 +49,27 @@ def test_a_person_may_settle_a_whole_key_or_one_number(ledger: Ledger) -> None:
     last = ledger.history(A)[-1]
     assert (last.why, last.reason, last.owner) == ("settled as sent by kim", "by_hand", None)
     assert sender.write(claim(B, "again", OPEN))[0].moved
+
+
+@pytest.mark.parametrize(
+    ("step", "reason", "hours"),
+    [
+        (StepName.SEND, "by_hand", None),
+        (StepName.SUBSCRIBE, "pending", 24),
+        (StepName.UNSUBSCRIBE, "by_hand", None),
+    ],
+)
+def test_what_was_sent_stands_as_its_step_would_have_it(
+    ledger: Ledger, step: StepName, reason: str, hours: int | None
+) -> None:
+    """A question waits for its answer, a day from now at the latest; a text, or having left, is done."""
+    sender = Sender(ledger, replace(CAMPAIGN, step=step))
+    _in_doubt(sender, A)
+    assert ledger.settle_in_doubt("summer", sent=True, by="kim") == 1
+    row = ledger.rows(sender.dispatch_id, [A])[A]
+    assert (row.state, row.reason) == (ACCEPTED, reason)
+    assert row.expire_at == (row.updated_at + timedelta(hours=hours) if hours else None)
+    assert ledger.history(A)[-1].why == "settled as sent by kim"
 
 
 def test_settling_leaves_alone_what_somebody_still_waits_for(ledger: Ledger) -> None:

@@ -288,6 +288,23 @@ def test_a_lost_answer_is_looked_up_before_anybody_is_asked_again(empty_world: W
     assert len(world.requests("POST", "/participants")) == 1
 
 
+def test_whoever_was_asked_in_the_word_of_a_person_is_waited_for(empty_world: World) -> None:
+    """The question went out, and Vibes could not say so in time: settled as sent, its answer still counts."""
+    world = empty_world
+    world.fault("reset_after", method="POST", path="*/participants", count=1)
+    world.fault("status", method="GET", path="*/participants", status=503)
+    audience = world.audience(ANN)
+    report = world.run(subscribe(audience=audience, kind=QuickSubscribe))
+    assert (report["in_doubt"], phones(world, "pending")) == (1, [])
+    world.all_well()
+    with closing(open_ledger()) as ledger:
+        assert ledger.settle_in_doubt("once:NEWS1201", sent=True, by="kim") == 1
+    report = world.run(subscribe(audience=audience), Run().again())
+    assert (report["already"], report["attempted"], phones(world, "pending")) == (1, 0, [ANN])
+    assert world.rows("pending")[0]["expire_date"] > datetime.now(UTC)
+    assert world.questions(ANN) == 1
+
+
 def test_a_question_that_never_left_is_asked_after_all(empty_world: World) -> None:
     """Neither pending nor on the list: then it did not happen."""
     world = empty_world
