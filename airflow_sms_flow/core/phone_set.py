@@ -54,10 +54,7 @@ class PhoneSet:
 
     def has_each(self, phones: pa.Array[Any]) -> npt.NDArray[np.bool_]:
         """Of texts, row for row, whether they are in the set; a missing one is not."""
-        texts: Any = phones
-        good = pc.fill_null(pc.match_substring_regex(texts, f"^{_E164}$"), False).to_numpy(
-            zero_copy_only=False
-        )
+        good = is_e164(phones)
         found = np.zeros(len(phones), dtype=bool)
         found[good] = np.isin(as_numbers(phones), self.numbers)
         return found
@@ -77,10 +74,20 @@ class PhoneSet:
         return (f"+{number}" for number in self.numbers)
 
 
+def is_e164(phones: pa.Array[Any]) -> npt.NDArray[np.bool_]:
+    """Row for row, whether it is a number in E.164. What is missing, or no text at all, is none."""
+    texts: Any = phones
+    if not (pa.types.is_string(phones.type) or pa.types.is_large_string(phones.type)):
+        return np.zeros(len(phones), dtype=bool)
+    found: Any = pc.fill_null(pc.match_substring_regex(texts, f"^{_E164}$"), False)
+    good: npt.NDArray[np.bool_] = found.to_numpy(zero_copy_only=False)
+    return good
+
+
 def as_numbers(phones: pa.Array[Any]) -> Numbers:
     """E.164 texts as whole numbers, in their order; whatever is not E.164 is left out."""
     texts: Any = phones  # the stubs of pyarrow know no functions of text arrays
-    good = texts.filter(pc.fill_null(pc.match_substring_regex(texts, f"^{_E164}$"), False))
+    good = texts.filter(pa.array(is_e164(phones)))
     found: Numbers = pc.cast(pc.utf8_slice_codeunits(good, 1), pa.int64()).to_numpy(zero_copy_only=False)
     return found
 

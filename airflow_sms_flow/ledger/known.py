@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,7 +12,7 @@ from sqlalchemy import false, func, select, text
 from sqlalchemy.engine import Connection
 
 from airflow_sms_flow.core.delivery import DeliveryState, is_settled
-from airflow_sms_flow.core.errors import LedgerError
+from airflow_sms_flow.core.errors import InvalidInput, LedgerError
 from airflow_sms_flow.ledger.schema import deliveries
 
 _STATES = tuple(DeliveryState)
@@ -29,11 +30,15 @@ def recipient_key(phone: str) -> int:
 
 
 def recipient_keys(phones: Sequence[str]) -> np.ndarray:
-    """The same of many, as int64."""
-    try:
+    """The same of many, as int64. Raises `InvalidInput` for anything else, and does not repeat it: it may be
+    somebody's number."""
+    with suppress(ValueError, OverflowError):  # somebody has no number
         return np.fromiter(map(int, phones), np.int64, len(phones))
-    except ValueError:  # somebody has no number
+    try:
         return np.fromiter(map(recipient_key, phones), np.int64, len(phones))
+    except (ValueError, OverflowError):
+        remedy = "holds something that is neither a number in E.164 nor a lead; prepare the audience again"
+        raise InvalidInput("audience", "phone", remedy) from None
 
 
 class FirstSeen:

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 class UnsubscribeFromVibesListOperator(FlowStepOperator):
     """Take each person of the audience off the list. Spares nobody: blocklisted people most need to leave.
 
-    Takes raw audiences (straight from the smart list) or prepared ones. A lead without a valid number is
-    tried by its Marketo id. Returns the step report. Further XCom key: `results`.
+    Takes raw audiences (straight from the smart list) or prepared ones; a number of a prepared one that is
+    not in E.164 is read like a raw one. A lead without a valid number is tried by its Marketo id. Returns the
+    step report. Further XCom key: `results`.
 
     :param phone_fields: where a raw audience has numbers; the first valid one counts.
     :param default_region: whose numbering plan reads a number of a lead without a known country.
-    :param country_field: the raw audience's column with the lead's country, if it has one.
+    :param country_field: the audience's column with the lead's country, if it has one.
     """
 
     template_fields: Sequence[str] = (
@@ -46,7 +47,7 @@ class UnsubscribeFromVibesListOperator(FlowStepOperator):
         self.phone_fields = phone_fields
         self.default_region = default_region
         self.country_field = country_field
-        self._prepared = False
+        self._prepared: tuple[str, ...] = ()  # of a prepared audience, the columns that count
         super().__init__(**kwargs)
 
     def check_audience(self, path: str) -> int:
@@ -63,12 +64,12 @@ class UnsubscribeFromVibesListOperator(FlowStepOperator):
         from airflow_sms_flow.steps.unsubscribe import UnsubscribeStep
 
         client.get_subscription_list(self._list_id())
-        self._prepared = self._is_prepared(path)
+        self._prepared = self._columns_of_prepared(path)
         return UnsubscribeStep(client, self._list_id())
 
     def columns(self) -> list[str] | None:
         """A raw audience may have its numbers anywhere."""
-        return super().columns() if self._prepared else None
+        return list(self._prepared) or None
 
     def people(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """By number where there is a valid one, else `lead:<id>`; `lead:0` is whoever has neither."""
@@ -77,18 +78,31 @@ class UnsubscribeFromVibesListOperator(FlowStepOperator):
         from airflow_sms_flow.ledger.known import LEAD_PREFIX
 
         ids = cast("list[int]", batch.column("id").to_pylist())
-        numbers = batch.column("phone").to_pylist() if self._prepared else self._normalised(batch)
+        numbers = self._numbers_of_prepared(batch) if self._prepared else self._read_numbers(batch)
         phones = [number or f"{LEAD_PREFIX}{max(lead, 0)}" for lead, number in zip(ids, numbers, strict=True)]
         return pa.record_batch({"id": batch.column("id"), "phone": pa.array(phones, pa.string())})
 
-    def _normalised(self, batch: pa.RecordBatch) -> list[str | None]:
+    def _numbers_of_prepared(self, batch: pa.RecordBatch) -> list[str | None]:
+        """A number in E.164 counts as it stands, also one that the library does not know any more. Whatever
+        else came into the file since it was prepared is read like a raw number."""
+        from airflow_sms_flow.core.phone_set import is_e164
+
+        told: list[str | None] = batch.column("phone").to_pylist()
+        good = is_e164(batch.column("phone"))
+        if good.all():
+            return told
+        read = self._read_numbers(batch, ("phone",))
+        return [one if is_good else other for one, is_good, other in zip(told, good, read, strict=True)]
+
+    def _read_numbers(self, batch: pa.RecordBatch, phone_fields: tuple[str, ...] = ()) -> list[str | None]:
         from airflow_sms_flow.core.leads import first_valid_phones
         from airflow_sms_flow.core.rules import AudienceRules
 
+        there = not phone_fields or self.country_field in batch.schema.names
         rules = AudienceRules(
-            phone_fields=self._phone_fields(),
+            phone_fields=phone_fields or self._phone_fields(),
             default_region=self.default_region,
-            country_field=self.country_field,
+            country_field=self.country_field if there else None,
             suppress=(),
         )
         return first_valid_phones(batch, rules)
@@ -101,3 +115,12 @@ class UnsubscribeFromVibesListOperator(FlowStepOperator):
         from airflow_sms_flow.storage import PREPARED_KEY, read_metadata
 
         return PREPARED_KEY in read_metadata(path)
+
+    def _columns_of_prepared(self, path: str) -> tuple[str, ...]:
+        """Empty for a raw audience."""
+        from airflow_sms_flow.storage import read_schema
+
+        if not self._is_prepared(path):
+            return ()
+        has_country = self.country_field in read_schema(path).names
+        return ("id", "phone", *([str(self.country_field)] if has_country else []))

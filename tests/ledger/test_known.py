@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_sms_flow.core.delivery import DeliveryState
-from airflow_sms_flow.core.errors import LedgerError
+from airflow_sms_flow.core.errors import InvalidInput, LedgerError
 from airflow_sms_flow.ledger import Ledger
 from airflow_sms_flow.ledger.deliveries import Move
 from airflow_sms_flow.ledger.known import FirstSeen, recipient_key, recipient_keys
@@ -76,6 +76,16 @@ def test_no_two_people_share_a_key(numbers: set[int], leads: set[int]) -> None:
     recipients = [f"+{n}" for n in numbers] + [f"lead:{n}" for n in leads]
     assert len({recipient_key(one) for one in recipients}) == len(recipients)
     assert recipient_keys(recipients).tolist() == [recipient_key(one) for one in recipients]
+
+
+@pytest.mark.parametrize("phone", ["(202) 555-0132", "lead:+1 202 555 0132", "", "+" + "2025550132" * 3])
+def test_what_is_neither_a_number_nor_a_lead_is_refused_without_being_repeated(phone: str) -> None:
+    """Python's own words for it would put the number into the task's log."""
+    for phones in ([phone], [A, phone], ["lead:7", phone]):
+        with pytest.raises(InvalidInput, match=r"neither a number in E\.164 nor a lead") as caught:
+            recipient_keys(phones)
+        assert "555" not in str(caught.value)
+        assert caught.value.__suppress_context__
 
 
 @given(

@@ -9,7 +9,9 @@ import pyarrow as pa
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
+from airflow_sms_flow import storage
 from airflow_sms_flow.core.errors import InvalidInput
+from airflow_sms_flow.core.rules import AudienceRules
 from airflow_sms_flow.operators import UnsubscribeFromVibesListOperator
 from tests.operators.world import ANN, BOB, CYD, NEWS, Run, World, adds_up
 
@@ -64,6 +66,39 @@ def test_a_prepared_audience_leaves_by_its_numbers(empty_world: World) -> None:
     empty_world.join(ANN)
     empty_world.run(unsubscribe(audience=empty_world.audience(ANN)))
     assert left(empty_world) == [ANN]
+
+
+@pytest.mark.parametrize("number", ["(202) 555-0111", "12025550111", " +1 202 555 0111"])
+def test_a_number_of_a_prepared_audience_that_is_not_in_e164_is_read_like_a_raw_one(
+    empty_world: World, number: str
+) -> None:
+    """Somebody's spreadsheet was at the file: it neither leaves as it stands nor gets into an error."""
+    world = empty_world
+    world.join(ANN, BOB)
+    report = world.run(unsubscribe(audience=world.audience(number, BOB)))
+    assert (left(world), report["accepted"]) == ([ANN, BOB], 2)
+    assert [row["phone"] for row in world.rows()] == [ANN, BOB]
+
+
+def test_numbers_of_a_prepared_audience_are_read_in_the_country_of_their_lead(empty_world: World) -> None:
+    """As those of a raw one; what is no number there is tried by its Marketo id."""
+    world = empty_world
+    london = "+442071838750"
+    world.join(london)
+    audience = world.audience("020 7183 8750", "call me", country=["United Kingdom", None])
+    report = world.run(unsubscribe(audience=audience))
+    assert (left(world), report["refused"]) == ([london], {"unknown_person": 1})
+
+
+def test_numbers_that_are_no_text_any_more_are_refused(empty_world: World) -> None:
+    """A spreadsheet made whole numbers of them: which digits it lost, nobody can say."""
+    world = empty_world
+    table = pa.table({"id": [1], "phone": [12025550111]})
+    path = world.file(table, metadata={storage.PREPARED_KEY: AudienceRules().to_json()})
+    with pytest.raises(AirflowFailException, match="read phone numbers as text") as caught:
+        world.run(unsubscribe(audience=path))
+    assert "0111" not in str(caught.value)
+    assert world.requests("DELETE") == []
 
 
 def test_marketos_own_phone_column_of_a_raw_file_is_not_taken_for_ours(empty_world: World) -> None:
