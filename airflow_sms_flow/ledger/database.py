@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from airflow_sms_flow.ledger.schema import SCHEMA_REVISION, VERSION_TABLE
 
 #: How long one transaction waits for another's lock before the sending stops.
 BUSY_SECONDS = 30.0
+#: Sets our engines' log lines apart from those of other users of SQLAlchemy in this process.
+_LOGGING_NAME = "sms_flow"
 #: Any number, the same in every process: the PostgreSQL advisory lock under which the schema changes.
 _UPGRADE_LOCK = 7_370_001
 
@@ -39,9 +42,21 @@ def create_ledger_engine(address: str | URL, busy_seconds: float = BUSY_SECONDS)
             raise InvalidInput("ledger", kind, "the ledger lives in SQLite or PostgreSQL")
 
 
+def _silent_engine(url: URL, **options: Any) -> Engine:
+    """One that never logs a phone number, whatever level somebody sets for SQLAlchemy's loggers: statements
+    come without their parameters, and the rows that it tells at DEBUG, to a logger of our own, are held back.
+    """
+    logging.getLogger(f"sqlalchemy.engine.Engine.{_LOGGING_NAME}").addFilter(_is_no_row)
+    return create_engine(url, hide_parameters=True, logging_name=_LOGGING_NAME, **options)
+
+
+def _is_no_row(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.DEBUG
+
+
 def _postgres_engine(url: URL, busy_seconds: float) -> Engine:
     # The ping survives a server that was restarted between two transactions.
-    engine = create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
+    engine = _silent_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: object) -> None:
@@ -59,7 +74,7 @@ def _sqlite_engine(url: URL, busy_seconds: float) -> Engine:
     if path is not None:
         _create_private_file(path)
     identity = _identity(path)
-    engine = create_engine(url, connect_args={"timeout": busy_seconds, "check_same_thread": False})
+    engine = _silent_engine(url, connect_args={"timeout": busy_seconds, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: object) -> None:

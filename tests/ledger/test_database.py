@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
+import re
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -21,9 +23,10 @@ from airflow_sms_flow.core.delivery import DeliveryState
 from airflow_sms_flow.core.errors import ConfigError, InvalidInput, LedgerError
 from airflow_sms_flow.core.opt_in import OptIn
 from airflow_sms_flow.ledger import Ledger, database
+from airflow_sms_flow.ledger.deliveries import Move
 from airflow_sms_flow.ledger.schema import SCHEMA_REVISION, VERSION_TABLE, metadata
 from tests.ledger.callbacks import ROUTED, answered, event, hear
-from tests.ledger.moves import CAMPAIGN, A, B
+from tests.ledger.moves import CAMPAIGN, TEXT, A, B, Sender, claim, settle
 
 
 def test_the_migrations_build_exactly_the_tables_that_the_code_knows(ledger_address: str) -> None:
@@ -237,6 +240,21 @@ def test_errors_of_the_database_show_no_numbers(sqlite_address: str) -> None:
     assert "no such table: nowhere" in str(caught.value)
     assert "2025550132" not in str(caught.value)
     assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("level", [logging.INFO, logging.DEBUG])
+def test_logging_of_sql_shows_no_numbers(
+    ledger: Ledger, caplog: pytest.LogCaptureFixture, level: int
+) -> None:
+    """Airflow's `[logging] namespace_levels` may turn it on: it tells statements, no parameters, no rows."""
+    with caplog.at_level(level, logger="sqlalchemy"):
+        sender = Sender(ledger)
+        sender.write(claim(A, "1"), settle(A, DeliveryState.ACCEPTED, "1"))
+        sender.write(Move(B, DeliveryState.REFUSED, "looked", "not_subscribed"))
+        assert (len(ledger.history(A)), len(ledger.known(sender.dispatch_id, TEXT))) == (2, 2)
+        assert ledger.rows(sender.dispatch_id, [A, B]).keys() == {A, B}
+    assert "INSERT INTO sms_flow_deliveries" in caplog.text
+    assert not re.search("2025550132|2025550143", caplog.text)
 
 
 def test_the_schema_revision_is_the_newest_migration() -> None:
