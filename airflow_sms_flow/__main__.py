@@ -70,7 +70,8 @@ def _parser() -> argparse.ArgumentParser:
         "--rows-days",
         type=int,
         help="older rows go, too: a run that is cleared after that reaches people again (default: none go; "
-        "those of once: keys, those of Unsubscribe, which are opt-outs, and those in doubt never do)",
+        "those of once: keys, those of Unsubscribe, which are opt-outs, and those in doubt never do); no fewer "
+        "than --history-days",
     )
     clean.set_defaults(run=_clean)
 
@@ -186,6 +187,7 @@ def _clean(options: argparse.Namespace) -> int:
     _check_days("--files-days", files_days, 1)
     _check_days("--history-days", options.history_days, 1)
     _check_days("--rows-days", options.rows_days, _FEWEST_ROWS_DAYS)
+    _check_guards_outlive_history(options.rows_days, options.history_days)
     with closing(open_ledger()) as ledger:
         moves, rows = ledger.prune(history_days=options.history_days, rows_days=options.rows_days)
     files = delete_older_than(settings.storage_root(), files_days)
@@ -199,6 +201,17 @@ def _clean(options: argparse.Namespace) -> int:
 def _check_days(option: str, days: int | None, fewest: int) -> None:
     if days is not None and days < fewest:
         raise InvalidInput(option, days, f"a whole number of days, at least {fewest}")
+
+
+def _check_guards_outlive_history(rows_days: int | None, history_days: int) -> None:
+    """A text that the history still tells of must not be sent again."""
+    if rows_days is not None and rows_days < history_days:
+        raise InvalidInput(
+            "--rows-days",
+            rows_days,
+            f"rows keep people from being reached twice, and may not go before their history, which stays "
+            f"{history_days} days: give at least {history_days}, or --history-days {rows_days} as well",
+        )
 
 
 def _e164(typed: str, region: str) -> str:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -186,7 +187,8 @@ def test_cleaning_deletes_old_files_and_old_history_and_keeps_the_rows(
     ]
     assert not old.exists()
     assert sender.state(A) is ACCEPTED
-    assert "0 rows older than 30 days deleted" in say("clean", "--rows-days", "30")
+    told = say("clean", "--rows-days", "30", "--history-days", "30")
+    assert "0 rows older than 30 days deleted" in told
     assert (sender.state(A), sender.state(B)) == (ACCEPTED, IN_DOUBT), "once: is for ever"
 
 
@@ -194,6 +196,26 @@ def test_cleaning_deletes_old_files_and_old_history_and_keeps_the_rows(
 def test_days_that_would_delete_too_much_are_refused(say: Say, option: str) -> None:
     """Before anything is deleted."""
     assert option.split("=")[0] in say("clean", option, code=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"), [(["--rows-days=399"], 400), (["--rows-days=60", "--history-days=90"], 90)]
+)
+def test_rows_are_not_forgotten_before_their_history(
+    say: Say, sender: Sender, home: Path, options: list[str], kept: int
+) -> None:
+    """They guard against sending twice; the error says which two numbers fit, also beside the default."""
+    old = Sender(sender.ledger, replace(WELCOME, campaign_key="summer"))
+    old.write(claim(A, "1"), settle(A, ACCEPTED, "1", "accepted"))
+    engine = database.create_ledger_engine(address(home))
+    with engine.begin() as connection:
+        connection.execute(update(deliveries).values(updated_at=datetime.now(UTC) - timedelta(days=500)))
+    told = say("clean", *options, code=1)
+    assert "--rows-days" in told
+    assert f"at least {kept}, or --history-days" in told
+    assert old.state(A) is ACCEPTED
+    assert "1 rows older than 400 days deleted" in say("clean", "--rows-days", "400")
+    engine.dispose()
 
 
 def test_a_ledger_that_other_machines_would_not_see_is_refused(
