@@ -137,9 +137,9 @@ def test_refusals_of_one_moment_slow_the_ring_once_and_it_recovers() -> None:
     ring = Ring(10, 1.0, clock=lambda: now[0])
     for _ in range(20):
         ring.slow_down()
-    assert _gap(ring, now) == pytest.approx(0.2, abs=0.03)
+    assert gap(ring, now) == pytest.approx(0.2, abs=0.03)
     now[0] += 100.0
-    assert _gap(ring, now) == pytest.approx(0.1, abs=0.03)
+    assert gap(ring, now) == pytest.approx(0.1, abs=0.03)
 
 
 def test_a_shrunk_ring_answers_for_a_slot_until_its_window_is_over() -> None:
@@ -166,7 +166,7 @@ def test_an_impossible_limit_is_refused(limit: int, window: float, concurrency: 
         Ring(limit, window, concurrency=concurrency)
 
 
-def _gap(ring: Ring, now: list[float]) -> float:
+def gap(ring: Ring, now: list[float]) -> float:
     """How far apart two calls are let through now, to a fiftieth of a second."""
     for _ in range(2):  # the first of them may catch up
         _advance_to_a_slot(ring, now)

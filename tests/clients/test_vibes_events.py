@@ -23,6 +23,7 @@ from tests.clients.scripted_server import (
     raw,
     reset,
 )
+from tests.clients.test_throttle import gap
 
 MDN = "+12025550132"
 OK, REFUSED, RETRY = AnswerClass.OK, AnswerClass.REFUSED, AnswerClass.RETRY
@@ -178,3 +179,16 @@ def _never_more_than(count: int) -> Callable[[], bool]:
         return glances[0] > count
 
     return stop
+
+
+@pytest.mark.parametrize(("status", "seconds"), [(429, 0.2), (503, 0.1), (202, 0.1)])
+def test_a_429_slows_the_ring_of_events(
+    server: ScriptedServer, make_vibes: Callable[..., VibesClient], status: int, seconds: float
+) -> None:
+    """We were too fast, as the vendor counts: half the pace for events, and for nothing else."""
+    now = [100.0]
+    rings = VibesRings(events=Ring(10, clock=lambda: now[0]), calls=Ring(10, clock=lambda: now[0]))
+    server.play(answer(status, envelope("slow down") if status != 202 else b""))
+    send(make_vibes(server.url, rings=rings))
+    assert gap(rings.events, now) == pytest.approx(seconds, abs=0.03)
+    assert gap(rings.calls, now) == pytest.approx(0.1, abs=0.03)
