@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
+from airflow.sdk.exceptions import AirflowTaskTimeout
+from airflow.sdk.execution_time.timeout import timeout
 
 from airflow_sms_flow.core.answers import Answer, AnswerClass
 from airflow_sms_flow.core.delivery import OUR_REASONS, DeliveryState
@@ -31,6 +34,12 @@ from tests.scripted_step import LOST, OK, REJECTED, RETRY, Scripted, ScriptedSte
 
 IN_DOUBT, REFUSED = DeliveryState.IN_DOUBT, DeliveryState.REFUSED
 NOT_ON_LIST = Answer(AnswerClass.REFUSED, "not_subscribed", "looked")
+
+
+def slowly(seconds: float) -> Answer:
+    """A good answer, after so long."""
+    time.sleep(seconds)
+    return OK
 
 
 def test_everybody_is_reached_once(ledger: Ledger) -> None:
@@ -340,6 +349,20 @@ def test_told_to_stop_it_settles_what_is_under_way(sqlite_ledger: Ledger) -> Non
     assert stood["accepted"] == sum(step.requests.values()) < 100
     run(sqlite_ledger, ScriptedStep(), who)
     assert states(sqlite_ledger, who) == {"accepted": 500}
+
+
+@pytest.mark.parametrize("count", [200, 4], ids=["while handing out", "while waiting for the last"])
+def test_airflows_own_time_out_settles_what_is_under_way(sqlite_ledger: Ledger, count: int) -> None:
+    """`execution_timeout` is raised in the main thread, wherever that is, and no other word comes with it."""
+    who, step = people(count), ScriptedStep(always=partial(slowly, 0.05 if count > 4 else 0.6))
+    with pytest.raises(AirflowTaskTimeout), timeout(seconds=0.3):
+        run(sqlite_ledger, step, who, replace(PLAN, finish_seconds=3.0))
+    stood = states(sqlite_ledger, who)
+    assert stood.keys() <= {"accepted", "open", "none"}
+    assert stood["accepted"] == sum(step.requests.values()) < 100
+    run(sqlite_ledger, step, who)
+    assert states(sqlite_ledger, who) == {"accepted": count}
+    assert set(step.requests.values()) == {1}
 
 
 def test_a_request_that_hangs_is_in_doubt_afterwards(sqlite_ledger: Ledger) -> None:

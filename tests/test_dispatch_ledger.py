@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import event, update
+from sqlalchemy.engine import Connection
 
 from airflow_sms_flow.core.answers import Answer, AnswerClass
 from airflow_sms_flow.core.delivery import DeliveryState
@@ -83,6 +84,36 @@ def test_a_locked_ledger_stops_the_sending_before_the_next_request(
     assert stood["in_doubt"] <= PLAN.concurrency
     impatient.close()
     other.dispose()
+
+
+def test_a_full_disk_stops_the_sending_before_the_next_request(
+    sqlite_ledger: Ledger, sqlite_address: str
+) -> None:
+    """The error says so; with room again, the next try reaches the others, and nobody twice."""
+    who, full = people(400), threading.Event()
+    cramped = Ledger.open(sqlite_address)
+
+    @event.listens_for(cramped._engine, "begin")
+    def _take_no_more_pages(connection: Connection) -> None:
+        if full.is_set():  # a limit below the present size means the present size
+            connection.exec_driver_sql("PRAGMA max_page_count = 1")
+
+    def fill_it() -> Answer:
+        full.set()
+        return OK
+
+    step = ScriptedStep({who[50].phone: [fill_it]})
+    with pytest.raises(LedgerError, match="writing claims and results: database or disk is full"):
+        run(cramped, step, who, replace(PLAN, lease=SHORT))
+    asked = sum(step.requests.values())
+    assert 50 <= asked < 400
+    assert sum(states(sqlite_ledger, who)[state] for state in ("accepted", "claimed", "in_doubt")) == asked
+    run(sqlite_ledger, step, who)
+    assert set(step.requests.values()) == {1}
+    stood = states(sqlite_ledger, who)
+    assert stood["accepted"] + stood["in_doubt"] == 400
+    assert stood["in_doubt"] <= PLAN.concurrency
+    cramped.close()
 
 
 def test_a_vanished_ledger_stops_the_sending_before_the_next_request(
