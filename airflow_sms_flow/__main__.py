@@ -70,8 +70,8 @@ def _parser() -> argparse.ArgumentParser:
         "--rows-days",
         type=int,
         help="older rows go, too: a run that is cleared after that reaches people again (default: none go; "
-        "those of once: keys, those of Unsubscribe, which are opt-outs, and those in doubt never do); no fewer "
-        "than --history-days",
+        "those of once: keys, those of Unsubscribe, which are opt-outs, and those in doubt never do); no "
+        "fewer than --history-days",
     )
     clean.set_defaults(run=_clean)
 

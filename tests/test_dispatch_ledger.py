@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event, update
+from sqlalchemy import event as database_event
+from sqlalchemy import update
 from sqlalchemy.engine import Connection
 
 from airflow_sms_flow.core.answers import Answer, AnswerClass
@@ -93,7 +94,7 @@ def test_a_full_disk_stops_the_sending_before_the_next_request(
     who, full = people(400), threading.Event()
     cramped = Ledger.open(sqlite_address)
 
-    @event.listens_for(cramped._engine, "begin")
+    @database_event.listens_for(cramped._engine, "begin")
     def _take_no_more_pages(connection: Connection) -> None:
         if full.is_set():  # a limit below the present size means the present size
             connection.exec_driver_sql("PRAGMA max_page_count = 1")

@@ -74,6 +74,12 @@ def _open(address: URL) -> Ledger:
     return Ledger.open(address)
 
 
+def open_standing_ledger() -> Ledger | None:
+    """The same for who writes nothing of its own: None where the SQLite file is not there yet."""
+    address = ledger_address()
+    return None if _is_file(address) and not os.path.exists(str(address.database)) else open_ledger()
+
+
 def _is_file(address: URL) -> bool:
     return address.get_backend_name() == "sqlite"
 

@@ -12,7 +12,7 @@ from sqlalchemy import delete, func, insert, or_, select
 from sqlalchemy.engine import URL, Connection, Engine
 
 from airflow_sms_flow.core.delivery import ONCE_PREFIX, Campaign, DeliveryState, StepName
-from airflow_sms_flow.core.opt_in_wait import USUAL_WINDOW
+from airflow_sms_flow.core.opt_in import USUAL_WINDOW
 from airflow_sms_flow.ledger import changes, database, event_campaigns, inbox, leases, receipts
 from airflow_sms_flow.ledger.deliveries import IN_LIST, Move, Mover, apply_moves
 from airflow_sms_flow.ledger.known import Known, read_known

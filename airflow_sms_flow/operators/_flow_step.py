@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -140,10 +140,24 @@ class FlowStepOperator(SmsFlowOperator):
             return self._skip_everybody(context, path, "backfill")
         hook = VibesHook(self.vibes_conn_id)
         if read_flag("dry_run", self.dry_run):
-            with closing(hook.client(stop=self.is_stopped)) as client:
+            with self._reading_client(hook) as client:
                 self.make_step(client, path, None)
             return self._skip_everybody(context, path, "dry_run")
         return self._dispatch(context, hook, path, rows)
+
+    @contextmanager
+    def _reading_client(self, hook: VibesHook) -> Iterator[VibesClient]:
+        """Shares the account's rate limit with tasks that send meanwhile. Where no ledger stands there are
+        none, and a dry run makes no ledger."""
+        from airflow_sms_flow.hooks.ledger import open_standing_ledger
+
+        ledger = open_standing_ledger()
+        if ledger is None:
+            with closing(hook.client(stop=self.is_stopped)) as client:
+                yield client
+            return
+        with closing(ledger), hook.sharing_client(ledger, stop=self.is_stopped) as client:
+            yield client
 
     def is_stopped(self) -> bool:
         """Whether Airflow told this task to stop."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import threading
+import time
+from contextlib import closing, suppress
 from datetime import timedelta
 
 import pytest
@@ -11,7 +14,11 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.sdk import DAG
 
 from airflow_sms_flow import SmsMessage, storage
+from airflow_sms_flow.clients.vibes import VibesClient
+from airflow_sms_flow.core.errors import Stopped
 from airflow_sms_flow.core.receipts import DeliveryReport
+from airflow_sms_flow.hooks.ledger import open_ledger
+from airflow_sms_flow.hooks.vibes import VibesHook
 from tests.operators.world import (
     ANN,
     BOB,
@@ -22,6 +29,7 @@ from tests.operators.world import (
     Run,
     World,
     adds_up,
+    airflow_connections,
     send,
 )
 
@@ -241,6 +249,39 @@ def test_a_dry_run_only_reads(empty_world: World) -> None:
     assert not (world.folder / "home" / "sms_flow" / "ledger.db").exists()
     with pytest.raises(AirflowFailException, match="list_id='9999'"):
         world.run(send(audience=world.audience(ANN), dry_run=True, list_id="9999"))
+
+
+def test_a_dry_run_shares_the_rate_limit_with_who_sends_meanwhile(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its few calls come out of the same slots, so that no sliding second exceeds the limit as the vendor
+    counts; of the ledger it takes nothing else."""
+    for name, connection in airflow_connections(world.caller.sandbox.url, calls_per_second="10").items():
+        monkeypatch.setenv(name, connection)
+    world.caller.panel("POST", "settings", json={"vibes_others_per_second": 10})
+    time.sleep(1.1)  # what made this world counts no more
+    stop = threading.Event()
+
+    def look_up_all_the_time(client: VibesClient) -> None:
+        with suppress(Stopped):
+            while True:
+                client.find_subscriber(NEWS, mdn=ANN)
+
+    with closing(open_ledger()) as ledger:
+        with VibesHook().sharing_client(ledger, stop=stop.is_set) as client:
+            other = threading.Thread(target=look_up_all_the_time, args=(client,), daemon=True)
+            other.start()
+            time.sleep(1.5)  # its window is full
+            report = world.run(send(audience=world.audience(ANN), dry_run=True))
+            stop.set()
+            other.join(10)
+            assert not other.is_alive()
+        assert report["skipped"] == {"dry_run": 1}
+        assert ledger.campaigns(report["campaign_key"]) == []
+    rings = world.caller.panel("GET", "stats")["rings"]
+    highest = {name: ring["highest_in_any_window"] for name, ring in rings.items() if "others" in name}
+    assert highest
+    assert max(highest.values()) <= 10
 
 
 @pytest.mark.parametrize(
