@@ -247,7 +247,7 @@ def test_logging_of_sql_shows_no_numbers(
     ledger: Ledger, caplog: pytest.LogCaptureFixture, level: int
 ) -> None:
     """Airflow's `[logging] namespace_levels` may turn it on: it tells statements, no parameters, no rows."""
-    with caplog.at_level(level, logger="sqlalchemy"):
+    with caplog.at_level(level, logger="sqlalchemy.engine"):
         sender = Sender(ledger)
         sender.write(claim(A, "1"), settle(A, DeliveryState.ACCEPTED, "1"))
         sender.write(Move(B, DeliveryState.REFUSED, "looked", "not_subscribed"))
