@@ -61,8 +61,10 @@ class PrepareAudienceOperator(SmsFlowOperator):
         file with one column or a column `phone`; another one is named so: `{"path": ..., "column": ...}`.
         Numbers without a country code belong to `default_region`. A task's output will do, too.
     :param deny_list: such a file of numbers that are never texted. An entry that is no valid number in
-        `default_region` and does not begin with + is an error: it might be somebody's in another country.
-        Either list must be there once it is named: an empty Param or a task without output is an error.
+        `default_region` is an error: it might be somebody's in another country. Only one with + and nothing
+        but one number that nobody can have is passed over, with a warning.
+        Either list must be there once it is named: an empty Param or a task without output is an error, and
+        so is a file in which nothing is a number. One without any entry is an empty list.
     :param holdout: the share of the audience to keep back for comparison, such as 0.1. Always the same leads.
     :param holdout_name: campaigns with one name hold out the same leads, other names others.
     :param max_recipients: where more people than these would be left, the task fails and hands nothing on.

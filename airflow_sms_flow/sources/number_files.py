@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
+from typing import BinaryIO
 
 import pandas as pd
 import pyarrow as pa
@@ -16,6 +18,7 @@ from airflow_sms_flow.core.cells import as_text
 from airflow_sms_flow.core.errors import InvalidInput
 from airflow_sms_flow.core.file_kinds import kind_of_file, without_query
 from airflow_sms_flow.core.filters import NumberLists
+from airflow_sms_flow.core.number_entries import holding_another, surely_nobodys
 from airflow_sms_flow.core.phone import normalise_phones
 from airflow_sms_flow.core.phone_set import Numbers, PhoneSet, as_numbers
 from airflow_sms_flow.core.rules import AudienceRules, NumberFile
@@ -24,12 +27,13 @@ from airflow_sms_flow.sources.files import open_bytes, open_file
 log = logging.getLogger(__name__)
 
 _LINES_AT_ONCE = 50_000
+_DELIMITERS = ",;\t|"
 
 
 @dataclass(frozen=True, slots=True)
 class NumbersRead:
-    """`phones`: the valid numbers. `invalid`: entries that are none although they say their country.
-    `unclear`: entries that are none in the default region, and might be one in another."""
+    """`phones`: the valid numbers. `invalid`: entries that are none, although each is one number and says its
+    country. `unclear`: all others that are none, or that hold more than the one number which was read."""
 
     phones: PhoneSet
     invalid: int
@@ -39,9 +43,17 @@ class NumbersRead:
         """For a list of numbers that must not be texted: what cannot be read must not be passed over."""
         if self.unclear:
             remedy = (
-                f"{self.unclear:,} entries are no valid number in {region} and do not begin with +; write "
-                "those of other countries with + and the country code, and take out what is no number"
+                f"{self.unclear:,} entries are no valid number in {region}, or more than one; write each "
+                "number alone, those of other countries with + and the country code, and take out what is no "
+                "number"
             )
+            raise InvalidInput(field, without_query(file.path), remedy)
+
+    def refuse_without_numbers(self, file: NumberFile, field: str) -> None:
+        """A list may be empty, but entries of which none is a number are those of another file or column."""
+        entries = self.invalid + self.unclear
+        if entries and not self.phones:
+            remedy = f"none of its {entries:,} entries is a valid number; name a list of numbers"
             raise InvalidInput(field, without_query(file.path), remedy)
 
 
@@ -59,6 +71,7 @@ def _numbers_of(rule: str, file: NumberFile | None, region: str) -> PhoneSet | N
     read = read_numbers(file, region, rule)
     if rule == "deny_list":
         read.refuse_unclear(file, region, rule)
+    read.refuse_without_numbers(file, rule)
     log.info("%s: %s numbers", rule, f"{len(read.phones):,}")
     if read.invalid + read.unclear:
         log.warning("%s: %s entries are no valid number", rule, f"{read.invalid + read.unclear:,}")
@@ -67,7 +80,8 @@ def _numbers_of(rule: str, file: NumberFile | None, region: str) -> PhoneSet | N
 
 def read_numbers(file: NumberFile, region: str, field: str) -> NumbersRead:
     """The numbers of a file, read as a preparation reads its leads' (those without a country code in
-    `region`). Empty cells, empty lines and lines that begin with # do not count.
+    `region`). Empty cells, empty lines and lines that begin with # do not count; where there is nothing else,
+    the list is empty.
 
     Raises `InvalidInput` for a file that cannot be read, and for one without the column; `field` is the
     parameter that errors name.
@@ -79,11 +93,11 @@ def read_numbers(file: NumberFile, region: str, field: str) -> NumbersRead:
             phones = normalise_phones(texts, region)
             numbers = as_numbers(pa.array(phones.dropna(), pa.string()))
             parts.append(numbers)
-            refused = texts[phones.isna()]
-            with_country = int(refused.str.strip().str.startswith("+").sum())
-            invalid += with_country
+            nobodys = int(surely_nobodys(texts[phones.isna()]).sum())
+            invalid += nobodys
             # A valid number that the set cannot hold must not vanish, either.
-            unclear += len(texts) - len(numbers) - with_country
+            unclear += len(texts) - len(numbers) - nobodys
+            unclear += int(holding_another(texts, phones).sum())
     return NumbersRead(PhoneSet.merged(parts), invalid, unclear)
 
 
@@ -102,6 +116,7 @@ def _entries(file: NumberFile, field: str) -> Iterator[Iterator[pd.Series[str]]]
 
 def _column(file: NumberFile, names: tuple[str, ...], field: str) -> str:
     if file.column is None and len(names) == 1:
+        _refuse_one_of_many(names[0], file, field)
         return names[0]
     column = file.column or "phone"
     if names.count(column) == 1:
@@ -115,15 +130,25 @@ def _column(file: NumberFile, names: tuple[str, ...], field: str) -> str:
     raise InvalidInput(field, without_query(file.path), remedy)
 
 
-def _lines(raw: Iterable[bytes], path: str, field: str) -> Iterator[list[str | None]]:
-    lines = iter(raw)
-    while piece := list(islice(lines, _LINES_AT_ONCE)):
-        try:
-            texts = [line.decode("utf-8-sig").strip() for line in piece]
-        except UnicodeDecodeError:
-            remedy = "is no text in UTF-8; give one number a line, or name a .csv or .parquet file"
-            raise InvalidInput(field, without_query(path), remedy) from None
-        yield [None if text.startswith("#") else text for text in texts]
+def _refuse_one_of_many(name: str, file: NumberFile, field: str) -> None:
+    found = next((one for one in _DELIMITERS if one in name), None)
+    if found:
+        remedy = (
+            f"has one column, {name!r}, as if {found!r} stood between several; write a CSV file with commas "
+            'or a .tsv file with tabs, or name that column: {"path": ..., "column": ...}'
+        )
+        raise InvalidInput(field, without_query(file.path), remedy)
+
+
+def _lines(raw: BinaryIO, path: str, field: str) -> Iterator[list[str | None]]:
+    """Lines end with LF, CRLF or CR. A byte order mark may begin each, as it does where files were joined."""
+    lines = io.TextIOWrapper(raw, encoding="utf-8")
+    try:
+        while piece := [line.lstrip("\ufeff").strip() for line in islice(lines, _LINES_AT_ONCE)]:
+            yield [None if text.startswith("#") else text for text in piece]
+    except UnicodeDecodeError:
+        remedy = "is no text in UTF-8; give one number a line, or name a .csv or .parquet file"
+        raise InvalidInput(field, without_query(path), remedy) from None
 
 
 def _worth_reading(entries: Iterable[str | None]) -> pd.Series[str]:

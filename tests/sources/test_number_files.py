@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from airflow_sms_flow.core.errors import InvalidInput
-from airflow_sms_flow.core.rules import NumberFile
-from airflow_sms_flow.sources.number_files import NumbersRead, read_numbers
+from airflow_sms_flow.core.rules import AudienceRules, NumberFile
+from airflow_sms_flow.sources.number_files import NumbersRead, read_lists, read_numbers
 
 BOTH = ["+12025550132", "+12025550133"]
 
@@ -23,7 +23,8 @@ def read(path: Path, content: str = "", column: str | None = None, region: str =
     ("name", "content"),
     [
         ("dnc.txt", "# do not call\n202-555-0132\r\n\n+1 (202) 555-0133\n2025550132"),
-        ("dnc", "\ufeff2025550132\n2025550133"),
+        ("dnc", "\ufeff2025550132\n\ufeff2025550133"),
+        ("dnc.txt", "# do not call\r202-555-0132\r2025550133\r"),
         ("dnc.csv", "number\n202-555-0132\n12025550133\n\n"),
         ("dnc.csv", "id,phone\n1,202-555-0132\n2,202.555.0133\n3,\n"),
     ],
@@ -59,9 +60,54 @@ def test_what_might_be_a_number_elsewhere_must_not_be_passed_over(tmp_path: Path
     found = read(path, "020 7946 0000\n+1 202 155 0132\n202-555-0132\n")
     assert (list(found.phones), found.invalid, found.unclear) == (BOTH[:1], 1, 1)
     with pytest.raises(InvalidInput, match="1 entries are no valid number in US") as caught:
-        found.refuse_unclear(NumberFile(str(path)), "US", "deny_list")
+        read_lists(AudienceRules(deny_list=NumberFile(str(path))))
     assert "7946" not in str(caught.value)
     assert read(path, "020 7946 0000\n+44 20 7946 0000", region="GB").unclear == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("dnc.txt", "+12025550132\n+12025550133,John\n"),
+        ("dnc.txt", "+12025550132\n+12025550133 John\n"),
+        ("dnc.txt", "+12025550132\n+12025550133\t2026-01-01\n"),
+        ("dnc.txt", "+12025550132\n+1.20256E+10\n"),
+        ("dnc.txt", "2025550132;2025550133\n"),
+        ("dnc.csv", "phone\n+12025550132\n+12025550133;2026-01-01\n"),
+        ("dnc.csv", "phone\n+12025550132\n+12025550133 +12025550134\n"),
+    ],
+)
+def test_a_plus_does_not_make_an_entry_one_to_pass_over(tmp_path: Path, name: str, content: str) -> None:
+    """Whoever stands there with something beside the number would be texted, with no more than a warning."""
+    assert read(tmp_path / name, content).unclear == 1
+    with pytest.raises(InvalidInput, match="1 entries are no valid number") as caught:
+        read_lists(AudienceRules(deny_list=NumberFile(str(tmp_path / name))))
+    assert "555" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["phone;since\n2025550132;2026\n", '"phone,since"\n2025550132\n'])
+def test_a_name_that_holds_a_delimiter_is_no_single_column(tmp_path: Path, content: str) -> None:
+    """Whether what stands behind the first cell is read is luck then; who named the column meant it."""
+    path = tmp_path / "dnc.csv"
+    with pytest.raises(InvalidInput, match="stood between several"):
+        read(path, content)
+    assert list(read(path, column=content.partition("\n")[0].strip('"')).phones) == BOTH[:1]
+
+
+@pytest.mark.parametrize("rule", ["allow_list", "deny_list"])
+def test_a_list_may_be_empty_but_not_without_a_number(tmp_path: Path, rule: str) -> None:
+    """Nobody may have asked to be left alone yet; but a file in which nothing is a number is another one."""
+    rules = AudienceRules(**{rule: NumberFile(str(tmp_path / "list.csv"))})  # type: ignore[arg-type]  # by name
+    for empty in ("phone\n", "id,phone\n7,\n"):
+        (tmp_path / "list.csv").write_text(empty)
+        found = getattr(read_lists(rules), rule.removesuffix("_list"))
+        assert list(found) == []
+    (tmp_path / "list.csv").write_text("phone\n+1 202 155 0132\n+1 202 155 0133\n")
+    with pytest.raises(InvalidInput, match=f"{rule}=.*none of its 2 entries"):
+        read_lists(rules)
+    for empty in ("", "# nobody yet\n\n"):
+        (tmp_path / "list.txt").write_text(empty)
+        assert len(read(tmp_path / "list.txt").phones) == 0
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
