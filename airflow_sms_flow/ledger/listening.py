@@ -60,16 +60,17 @@ class Listening:
         with database.writing(self._engine, "hearing callbacks") as connection:
             return hearing.hear(connection, limit, database.now(connection))
 
-    def hear_all(self, most: int = 50_000) -> Heard:
+    def hear_all(self, most: int | None = None) -> Heard:
         """`hear` until nothing is left, or `most` were read: what triggers and steps call before they look.
-        Costs one short read where nothing waits."""
+        Steps hear all of it: the last callback of a long outage may be somebody's STOP. Costs one short read
+        where nothing waits."""
         read = applied = 0
-        while read < most and self.has_unheard():
-            heard = self.hear(min(1_000, most - read))
+        while (most is None or read < most) and self.has_unheard():
+            heard = self.hear(1_000 if most is None else min(1_000, most - read))
             read, applied = read + heard.read, applied + heard.applied
             if not heard.left:
                 return Heard(read, applied, 0)
-        return Heard(read, applied, self.unheard_callbacks() if read >= most else 0)
+        return Heard(read, applied, self.unheard_callbacks() if read == most else 0)
 
     def has_unheard(self) -> bool:
         """Whether `hear` would find anything: a read that locks nobody."""

@@ -55,7 +55,7 @@ def from_mirror(company_key: str, list_id: str, max_age: timedelta, ledger: Ledg
     Raises `ConfigError` where the last correction is older than `max_age`, or there was none: callbacks alone
     do not tell of everybody.
     """
-    _hear(ledger)
+    ledger.hear_all()
     sync = ledger.last_sync(company_key, list_id)
     remedy = "run SyncSubscribersOperator with the daily Current Subscriber Extract before this task"
     if sync is None:
@@ -82,13 +82,7 @@ def from_mirror(company_key: str, list_id: str, max_age: timedelta, ledger: Ledg
 def _heard_first(ledger: Ledger | None, read: Callable[[], PhoneSet]) -> OptOuts:
     def hear_and_read() -> PhoneSet:
         if ledger is not None:
-            _hear(ledger)
+            ledger.hear_all()  # an opt-out that waits in the inbox is one, too
         return read()
 
     return OptOuts(hear_and_read)
-
-
-def _hear(ledger: Ledger) -> None:
-    """Everything that came in: an opt-out that waits in the inbox is one, too."""
-    while ledger.hear_all().left:
-        pass
