@@ -30,8 +30,8 @@ class ExtractFileOperator(ExtractSourceOperator):
     :param format: "csv" or "parquet", where the name of the file does not tell.
     :param delimiter: what separates the cells of a CSV file; a comma by itself, in a .tsv file a tab.
 
-    An empty file with a header is a success. A missing file or column, and an id that is missing, no whole
-    number or not unique, fails the task without retries.
+    An empty file with a header is a success. A missing file or column, a stray quotation mark in a CSV file,
+    and an id that is missing, no whole number or not unique, fails the task without retries.
     """
 
     template_fields: Sequence[str] = ("path", "columns", "format", "delimiter")
@@ -65,7 +65,7 @@ class ExtractFileOperator(ExtractSourceOperator):
             if rendered or is_literal(self.format):
                 self._format()
         if self.delimiter and (rendered or is_literal(self.delimiter)) and not _is_delimiter(self.delimiter):
-            raise InvalidInput("delimiter", self.delimiter, 'give one character, such as ";"')
+            raise InvalidInput("delimiter", self.delimiter, 'give one character of ASCII, such as ";"')
 
     def _format(self) -> str:
         if self.format is not None and self.format not in ("", "None"):
@@ -77,4 +77,4 @@ class ExtractFileOperator(ExtractSourceOperator):
 
 
 def _is_delimiter(value: object) -> bool:
-    return isinstance(value, str) and len(value) == 1 and value not in '"\r\n'
+    return isinstance(value, str) and len(value) == 1 and value.isascii() and value not in '"\r\n'

@@ -7,9 +7,9 @@ In a CSV file a bare `null` and an empty cell are missing, and everything else i
 from __future__ import annotations
 
 import csv
-import io
 import re
-from collections.abc import Iterator, Sequence
+from codecs import BOM_UTF8
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
@@ -20,6 +20,7 @@ from pyarrow import csv as arrow_csv
 
 from airflow_sms_flow.core.errors import ConfigError, InvalidInput
 from airflow_sms_flow.core.file_kinds import is_tab_separated, without_query
+from airflow_sms_flow.core.quoted_cells import QuotedCells
 from airflow_sms_flow.sources.source import Source
 from airflow_sms_flow.storage import file_system
 
@@ -83,23 +84,39 @@ def _parquet(raw: BinaryIO, path: str, field: str) -> Source:
 
 def _csv(raw: BinaryIO, path: str, field: str, delimiter: str) -> Source:
     header, names = _header(raw, path, field, delimiter)
+    quoted = QuotedCells(delimiter)
+
+    def refuse(line: int | None) -> None:
+        if line is not None:
+            remedy = (
+                f"the cell that a quotation mark opens in line {line:,} is not closed by one, or goes on "
+                "behind it; take the mark away, or quote the whole cell and double the marks inside of it"
+            )
+            raise InvalidInput(field, without_query(path), remedy)
 
     def read(wanted: Sequence[str]) -> Iterator[pa.RecordBatch]:
         schema = pa.schema([(name, pa.string()) for name in wanted])
         yield _no_rows(schema)
+        is_csv = True
+        refuse(quoted.wrong_in(header.removeprefix(BOM_UTF8)))
+        joined: Any = _Joined(header, raw, lambda block: refuse(quoted.wrong_in(block)))
         try:
-            joined: Any = _Joined(header, raw)
             with _open_csv(pa.PythonFile(joined, mode="r"), wanted, delimiter) as reader:
                 for batch in reader:
                     yield pa.record_batch(
                         [_empty_is_missing(cells) for cells in batch.columns], schema=schema
                     )
-        except (pa.ArrowInvalid, KeyError):
+        except (pa.ArrowInvalid, KeyError):  # whose texts show cells
+            is_csv = False
+        joined.check()
+        if not is_csv:
             remedy = (
-                "is no CSV file: a row has too many or too few cells or more than 1 MB, or a text is not in "
-                f"UTF-8. The cells are expected to be separated by {delimiter!r}"
+                "is no CSV file: a row has too many or too few cells, or more than 1 MB as where a quotation "
+                "mark is never closed, or a text is not in UTF-8. The cells are expected to be separated by "
+                f"{delimiter!r}"
             )
-            raise InvalidInput(field, without_query(path), remedy) from None
+            raise InvalidInput(field, without_query(path), remedy)
+        refuse(quoted.wrong_at_end())
 
     return Source(names, read)
 
@@ -120,10 +137,11 @@ def _open_csv(source: Any, wanted: Sequence[str], delimiter: str) -> arrow_csv.C
 
 
 def _header(raw: BinaryIO, path: str, field: str, delimiter: str) -> tuple[bytes, tuple[str, ...]]:
-    """The first line as it stands, and the names in it."""
+    """The first line as it stands, and the names in it. Where lines end with CR alone, more than one line."""
     line = raw.readline(_BLOCK_BYTES)
     try:
-        names = next(csv.reader(io.StringIO(line.decode("utf-8-sig"), newline=""), delimiter=delimiter), [])
+        first = next(iter(line.splitlines()), b"").decode("utf-8-sig")
+        names = next(csv.reader([first], delimiter=delimiter, strict=True))
     except (UnicodeDecodeError, csv.Error):
         names = []
     if not any(name.strip() for name in names) or any(_IS_DATA.search(name) for name in names):
@@ -134,19 +152,38 @@ def _header(raw: BinaryIO, path: str, field: str, delimiter: str) -> tuple[bytes
 
 class _Joined:
     """The header, which was read to know the names, and the rest of the file behind it, once more as one:
-    a packed file or one at a web address cannot always be wound back."""
+    a packed file or one at a web address cannot always be wound back. `look` sees what follows the header
+    before pyarrow does."""
 
     closed = False
 
-    def __init__(self, head: bytes, rest: BinaryIO) -> None:
-        self._head, self._rest = head, rest
+    def __init__(self, head: bytes, rest: BinaryIO, look: Callable[[bytes], None]) -> None:
+        self._head, self._rest, self._look = head, rest, look
+        self._error: Exception | None = None
 
     def read(self, size: int) -> bytes:
-        """Called by pyarrow, which wants at most `size` bytes."""
+        """Called by pyarrow, which wants at most `size` bytes. An error ends the file and is for `check` to
+        raise: here it would block one of pyarrow's eight threads for good."""
+        if self._error is not None:
+            return b""
+        try:
+            return self._next(size)
+        except Exception as error:
+            self._error = error
+            return b""
+
+    def _next(self, size: int) -> bytes:
         if not self._head:
-            return self._rest.read(size)
+            piece = self._rest.read(size)
+            self._look(piece)
+            return piece
         piece, self._head = self._head[:size], self._head[size:]
         return piece
+
+    def check(self) -> None:
+        """Raise the error of a `read`, if there was one."""
+        if self._error is not None:
+            raise self._error
 
     def close(self) -> None:
         """Called by pyarrow; the file itself belongs to whoever opened it."""

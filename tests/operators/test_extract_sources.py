@@ -144,6 +144,15 @@ def test_an_id_that_is_none_is_an_error_that_counts(tmp_path: Path, ids: str, wo
     assert list((tmp_path / "files").rglob("*.*")) == []
 
 
+def test_a_stray_quotation_mark_leaves_no_file(tmp_path: Path) -> None:
+    """Half of the people, or none of their wishes, must not go on to the next task."""
+    path = tmp_path / "people.csv"
+    path.write_text('customer_id\n7\n"8\n9\n')
+    with pytest.raises(AirflowFailException, match="quotation mark opens in line 3"):
+        from_file(str(path), columns={"id": "customer_id"})
+    assert list((tmp_path / "files").rglob("*.*")) == []
+
+
 @pytest.mark.usefixtures("warehouse")
 def test_nobodys_data_is_logged(
     customers: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
@@ -209,6 +218,7 @@ def test_without_the_package_for_databases_the_error_names_it(monkeypatch: pytes
         (ExtractFileOperator, {"path": "people.xlsx"}, "format"),
         (ExtractFileOperator, {"path": "people.csv", "format": "xlsx"}, "format"),
         (ExtractFileOperator, {"path": "people.csv", "delimiter": ";;"}, "delimiter"),
+        (ExtractFileOperator, {"path": "people.csv", "delimiter": "§"}, "delimiter"),
         (ExtractFileOperator, {"path": "people.csv", "columns": {"mobilePhone": "cell"}}, "columns"),
         (ExtractQueryOperator, {"sql": " ;", "conn_id": "warehouse"}, "sql"),
         (ExtractQueryOperator, {"sql": "SELECT 1", "conn_id": ""}, "conn_id"),

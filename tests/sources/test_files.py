@@ -1,11 +1,16 @@
 """Files of any origin, read to the letter, and refused without showing what stands in them."""
 
+import csv
 import gzip
+import io
+import tempfile
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from airflow_sms_flow.core.errors import ConfigError, InvalidInput
 from airflow_sms_flow.core.file_kinds import kind_of_file
@@ -43,12 +48,14 @@ def test_a_csv_file_is_text_to_the_letter(tmp_path: Path) -> None:
         ("people.csv", "\ufeffid;x\n1;a", ";"),
         ("people.csv.gz", gzip.compress(b"id,x\n1,a\n", mtime=0), None),
         ("people.csv", '"id","x"\n1,a\n', None),
+        ("people.csv", '\ufeff"id","x"\n1,"a"', None),
+        ("people.csv", "id,x\r1,a\r", None),
     ],
 )
 def test_other_shapes_of_csv_are_read(
     tmp_path: Path, name: str, content: str | bytes, delimiter: str | None
 ) -> None:
-    """Tabs, semicolons, packed, with a byte order mark, quoted, with Windows' line ends."""
+    """Tabs, semicolons, packed, with a byte order mark, quoted, with other systems' line ends."""
     path = written(tmp_path, content, name)
     with open_file(str(path), "csv", delimiter=delimiter) as source:
         assert source.names == ("id", "x")
@@ -96,6 +103,77 @@ def test_a_broken_file_is_refused_without_a_cell(tmp_path: Path, content: str | 
     assert "555" not in str(caught.value)
     assert "ann" not in str(caught.value).lower()
     assert caught.value.__cause__ is None
+
+
+SWALLOWING = """id,mobilePhone,name,noTexts
+1,+12025550132,"Big Al,false
+2,+12025550133,Bob,true
+3,+12025550134,"Cy,false
+4,+12025550133,Bo,false
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line"),
+    [
+        ("people.csv", SWALLOWING, 2),
+        ("people.tsv", SWALLOWING.replace(",", "\t"), 2),
+        ("people.csv", SWALLOWING.replace("\n", "\r\n"), 2),
+        ("people.csv", 'id,x\n1,a\n2,"b\n3,c\n', 3),
+        ("people.csv", 'id,x\n1,"a" \n', 2),
+        ("people.csv", 'id,x\n1,a\n2,"b"', None),
+        ("people.csv", "id,x\n" + "1,a\n" * 300_000 + '2,"b"c\n', 300_002),
+    ],
+)
+def test_no_stray_quotation_mark_swallows_a_row(
+    tmp_path: Path, name: str, content: str, line: int | None
+) -> None:
+    """Two of them make one cell of all that stands between, and nobody would miss who is in it."""
+    path = written(tmp_path, content, name)
+    if line is None:
+        assert len(rows(path)) == 2
+        return
+    with pytest.raises(InvalidInput, match=f"quotation mark opens in line {line:,} ") as caught:
+        rows(path)
+    assert "555" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_quotation_marks_in_their_place_are_letters_or_none(tmp_path: Path) -> None:
+    """Doubled, around breaks and around nothing; and in the midst of a bare cell."""
+    content = 'id,x\r\n1,"a\r\nb"\r\n2,""\r\n3,"a ""b"" c"\r\n4,Bob "Al" Smith\r\n5,""""'
+    cells = ["a\r\nb", None, 'a "b" c', 'Bob "Al" Smith', '"']
+    for name, delimiter in [("people.csv", ","), ("people.tsv", "\t")]:
+        path = written(tmp_path, content.replace(",", delimiter), name)
+        assert [row["x"] for row in rows(path)] == cells
+
+
+TABLES = st.lists(
+    st.tuples(*[st.text(st.sampled_from('a"",;\t\n\r é\0'), max_size=6)] * 3).map(list), max_size=8
+)
+
+
+@given(
+    table=TABLES,
+    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]),
+    delimiter=st.sampled_from([",", ";", "\t"]),
+)
+def test_what_python_writes_is_read_as_it_was(table: list[list[str]], quoting: int, delimiter: str) -> None:
+    """Whatever is quoted; only an empty cell becomes a missing one."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, quoting=quoting, delimiter=delimiter)  # type: ignore[arg-type]  # an int will do
+    writer.writerows([["id", "x", "y"], *table])
+    with tempfile.TemporaryDirectory() as folder:
+        found = rows(written(Path(folder), text.getvalue()), delimiter=delimiter)
+    assert [[cell or "" for cell in row.values()] for row in found] == table
+
+
+def test_nul_is_a_letter_and_cr_ends_a_row(tmp_path: Path) -> None:
+    """As for Python's reader; a row that is cut so has too few cells, and is not filled up."""
+    assert rows(written(tmp_path, "id,x\n1,a\0b\n")) == [{"id": "1", "x": "a\0b"}]
+    assert len(rows(written(tmp_path, "id,x\n1,a\r2,b\n"))) == 2
+    with pytest.raises(InvalidInput, match="too few cells"):
+        rows(written(tmp_path, "id,x\n1,a\rb\n2,c\n"))
 
 
 def test_a_file_that_cannot_be_reached_is_named(tmp_path: Path) -> None:

@@ -110,6 +110,17 @@ def test_a_list_may_be_empty_but_not_without_a_number(tmp_path: Path, rule: str)
         assert len(read(tmp_path / "list.txt").phones) == 0
 
 
+def test_no_stray_quotation_mark_swallows_an_entry(tmp_path: Path) -> None:
+    """Whoever stands between two of them would be texted."""
+    path = tmp_path / "dnc.csv"
+    for content in (
+        'phone,name\n2025550132,"Al\n2025550133,Bo\n2025550134,"Cy\n',
+        'phone\n2025550132\n"2025550133\n',
+    ):
+        with pytest.raises(InvalidInput, match=r"deny_list=.*quotation mark opens in line"):
+            read(path, content)
+
+
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     """By its name alone."""
     path = tmp_path / "dnc.txt"
