@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
+from airflow_sms_flow.core.column_names import are_data, shown
 from airflow_sms_flow.core.errors import InvalidInput
 
 _FORM = 'give {"id": "customer_id", "mobilePhone": "cell"}: our name, then the column of the source'
@@ -44,15 +45,16 @@ def chosen_columns(columns: Mapping[str, str] | None, names: Sequence[str]) -> d
     twice = sorted({theirs for theirs in chosen.values() if list(names).count(theirs) > 1})
     if twice:
         remedy = "stands there more than once; give each column of the source a name of its own"
-        raise InvalidInput("columns", ", ".join(twice), remedy)
+        raise InvalidInput("columns", shown(names if are_data(names) else twice), remedy)
     if "id" not in chosen:
-        raise InvalidInput("columns", None, f"there is no column id, only {', '.join(names)}; {_FORM}")
+        raise InvalidInput("columns", None, f"there is no column id, only {shown(names)}; {_FORM}")
     for theirs in chosen.values():
         if theirs not in names:
-            near = get_close_matches(theirs, names, n=3) or [
-                name for name in names if name.casefold() == theirs.casefold()
+            known = [] if are_data(names) else names
+            near = get_close_matches(theirs, known, n=3) or [
+                name for name in known if name.casefold() == theirs.casefold()
             ]
-            hint = f"did you mean {', '.join(near)}?" if near else f"it has {', '.join(names)}"
+            hint = f"did you mean {', '.join(near)}?" if near else f"it has {shown(names)}"
             raise InvalidInput("columns", theirs, f"the source has no such column; {hint}")
     return chosen
 

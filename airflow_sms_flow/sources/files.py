@@ -7,7 +7,6 @@ In a CSV file a bare `null` and an empty cell are missing, and everything else i
 from __future__ import annotations
 
 import csv
-import re
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import pyarrow.compute as arrow_compute
 import pyarrow.parquet as pq
 from pyarrow import csv as arrow_csv
 
+from airflow_sms_flow.core.column_names import are_data
 from airflow_sms_flow.core.errors import ConfigError, InvalidInput
 from airflow_sms_flow.core.file_kinds import is_tab_separated, without_query
 from airflow_sms_flow.core.quoted_cells import QuotedCells
@@ -29,8 +29,6 @@ pc: Any = arrow_compute
 #: What is parsed at once; a row of a CSV file may not be longer. Memory grows with it.
 _BLOCK_BYTES = 1024 * 1024
 _BATCH_ROWS = 50_000
-#: A number or an address is nobody's column: the first person of such a file would be lost as its header.
-_IS_DATA = re.compile(r"@|^[+\d\s().-]*\d[+\d\s().-]{4,}$")
 
 
 @contextmanager
@@ -144,7 +142,7 @@ def _header(raw: BinaryIO, path: str, field: str, delimiter: str) -> tuple[bytes
         names = next(csv.reader([first], delimiter=delimiter, strict=True))
     except (UnicodeDecodeError, csv.Error):
         names = []
-    if not any(name.strip() for name in names) or any(_IS_DATA.search(name) for name in names):
+    if not any(name.strip() for name in names) or are_data(names):
         remedy = "does not begin with a line of column names in UTF-8; add one, or name the format"
         raise InvalidInput(field, without_query(path), remedy)
     return line, tuple(names)

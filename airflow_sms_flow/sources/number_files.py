@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 
 from airflow_sms_flow.core.cells import as_text
+from airflow_sms_flow.core.column_names import are_data, shown
 from airflow_sms_flow.core.errors import InvalidInput
 from airflow_sms_flow.core.file_kinds import kind_of_file, without_query
 from airflow_sms_flow.core.filters import NumberLists
@@ -115,16 +116,16 @@ def _entries(file: NumberFile, field: str) -> Iterator[Iterator[pd.Series[str]]]
 
 
 def _column(file: NumberFile, names: tuple[str, ...], field: str) -> str:
-    if file.column is None and len(names) == 1:
+    if file.column is None and len(names) == 1 and not are_data(names):
         _refuse_one_of_many(names[0], file, field)
         return names[0]
     column = file.column or "phone"
     if names.count(column) == 1:
         return column
-    near = get_close_matches(column, names, n=1)
+    near = [] if are_data(names) else get_close_matches(column, names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     remedy = (
-        f"has not exactly one column {column!r}, only {', '.join(names)}; {hint}"
+        f"has not exactly one column {column!r}, only {shown(names)}; {hint}"
         'name it: {"path": ..., "column": ...}'
     )
     raise InvalidInput(field, without_query(file.path), remedy)

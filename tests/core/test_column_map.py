@@ -41,3 +41,13 @@ def test_a_column_that_is_not_there_is_named_with_what_is(columns: Any, names: l
     """Field, value, remedy."""
     with pytest.raises(InvalidInput, match=words):
         chosen_columns(columns, names)
+
+
+@pytest.mark.parametrize("columns", [None, {"id": "2025550133"}, {"id": "bob"}])
+def test_the_first_row_of_a_file_without_names_is_not_shown(columns: Any) -> None:
+    """It is somebody's, and the error goes into a log."""
+    for names in (["7", "Bob", "+1 202 555 0132"], ["7", "Bob", "Bob", "+1 202 555 0132"]):
+        with pytest.raises(InvalidInput) as caught:
+            chosen_columns(columns, names)
+        assert "Bob" not in str(caught.value)
+        assert "0132" not in str(caught.value)

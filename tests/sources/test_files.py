@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from airflow_sms_flow.core.errors import ConfigError, InvalidInput
 from airflow_sms_flow.core.file_kinds import kind_of_file
 from airflow_sms_flow.sources.files import open_file
+from tests.first_rows import FIRST_ROWS
 
 
 def rows(path: Path | str, columns: list[str] | None = None, **options: str) -> list[dict[str, object]]:
@@ -103,6 +104,14 @@ def test_a_broken_file_is_refused_without_a_cell(tmp_path: Path, content: str | 
     assert "555" not in str(caught.value)
     assert "ann" not in str(caught.value).lower()
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("row", FIRST_ROWS)
+def test_a_first_row_of_data_is_no_header_and_is_not_shown(tmp_path: Path, row: str) -> None:
+    """The person in it would be missed by nobody, and would stand in the task's log."""
+    with pytest.raises(InvalidInput, match="column names") as caught:
+        rows(written(tmp_path, f"{row}\n{row}\n"))
+    assert not any(part in str(caught.value) for part in ("555", "0132", "Bob", "bob"))
 
 
 SWALLOWING = """id,mobilePhone,name,noTexts

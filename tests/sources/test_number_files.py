@@ -9,6 +9,7 @@ import pytest
 from airflow_sms_flow.core.errors import InvalidInput
 from airflow_sms_flow.core.rules import AudienceRules, NumberFile
 from airflow_sms_flow.sources.number_files import NumbersRead, read_lists, read_numbers
+from tests.first_rows import FIRST_ROWS
 
 BOTH = ["+12025550132", "+12025550133"]
 
@@ -52,6 +53,17 @@ def test_a_file_of_numbers_needs_no_header_only_if_it_is_no_csv(tmp_path: Path) 
     with pytest.raises(InvalidInput, match="column names") as caught:
         read(tmp_path / "dnc.csv", "2025550132\n2025550133\n")
     assert "555" not in str(caught.value)
+
+
+@pytest.mark.parametrize("row", FIRST_ROWS)
+def test_a_first_number_is_no_header_and_is_not_shown(tmp_path: Path, row: str) -> None:
+    """Whether a CSV file begins with it, or a Parquet file that was made of such a one."""
+    names = row.split(",")
+    pq.write_table(pa.table({name: ["2025550133"] for name in names}), tmp_path / "dnc.parquet")
+    for name, column in [("dnc.csv", None), ("dnc.parquet", None), ("dnc.parquet", "2025550131")]:
+        with pytest.raises(InvalidInput) as caught:
+            read(tmp_path / name, "" if name.endswith("parquet") else f"{row}\n{row}\n", column)
+        assert not any(part in str(caught.value) for part in ("0132", "Bob", "bob"))
 
 
 def test_what_might_be_a_number_elsewhere_must_not_be_passed_over(tmp_path: Path) -> None:
