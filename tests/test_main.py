@@ -141,10 +141,10 @@ def test_a_report_of_a_key_that_nobody_used(say: Say, sender: Sender) -> None:
 
 def test_settling_says_how_many_and_who_said_so(say: Say, sender: Sender) -> None:
     """The user of the system, unless another name is given; it stands in the history."""
-    sender.write(claim(A, "3", ACCEPTED), settle(A, IN_DOUBT, "3"))
+    sender.write(claim(C, "3"), settle(C, IN_DOUBT, "3"))
     told = say("settle", "once:welcome", "--as", "sent", "--phone", "202 555 0143", "--by", "kim")
     assert told == "1 row settled as sent: send on list 1201 of acme.\n"
-    assert (sender.state(A), sender.state(B)) == (IN_DOUBT, ACCEPTED)
+    assert (sender.state(C), sender.state(B)) == (IN_DOUBT, ACCEPTED)
     assert "settled as sent by kim" in say("history", B)
     assert "The next try of the task reaches them." in say("settle", "once:welcome", "--as", "not-sent")
     assert say("settle", "once:welcome", "--as", "sent").startswith("0 rows settled as sent")
