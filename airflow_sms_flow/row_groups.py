@@ -16,7 +16,7 @@ Rows: TypeAlias = "pa.RecordBatch | pa.Table | pd.DataFrame"
 
 _MOST_ROWS = 65_536
 #: Small pieces are put together up to here, so that a group of wide rows does not fill the memory.
-_MOST_BYTES = 4 * 1024 * 1024
+_MOST_BYTES = 3 * 1024 * 1024
 _SAMPLE_ROWS = 4_096
 
 
