@@ -209,7 +209,8 @@ def test_wide_rows_make_groups_of_fewer(tmp_path: Path) -> None:
     """Memory is bounded by bytes and not by rows alone."""
     path = f"{tmp_path}/a.parquet"
     write_parquet(path, (pa.table({"text": ["x" * 100_000] * 10}) for _ in range(10)))
-    assert pq.ParquetFile(path).num_row_groups == 3
+    groups = pq.ParquetFile(path).metadata
+    assert max(groups.row_group(n).num_rows for n in range(groups.num_row_groups)) < 50
 
 
 def test_a_note_can_be_written_read_and_forgotten(tmp_path: Path) -> None:
