@@ -30,7 +30,7 @@ class Reopened(Generic[T]):
         found = self._found = self._found or self._open_it()
         try:
             yield found
-        except Exception:
+        except Exception:  # whatever it is, this one may be broken for good
             self._found = None
             found.close()
             raise

@@ -166,7 +166,7 @@ class _Joined:
             return b""
         try:
             return self._next(size)
-        except Exception as error:
+        except Exception as error:  # of any store; raised through pyarrow it would block its thread
             self._error = error
             return b""
 

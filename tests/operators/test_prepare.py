@@ -151,7 +151,7 @@ def test_an_empty_field_does_not_switch_off_the_blocklist(leads: str) -> None:
     """Who cleared it in a form meant no such thing; who writes () into the DAG file does."""
     for cleared in ("", " , "):
         operator = PrepareAudienceOperator(task_id="p", audience=leads, suppress="{{ params.suppress }}")
-        operator.render_template_fields({"params": {"suppress": cleared}})  # type: ignore[typeddict-item]  # as above
+        operator.render_template_fields({"params": {"suppress": cleared}})  # type: ignore[typeddict-item]  # no more is read
         with pytest.raises(AirflowFailException, match=r"suppress=.*nobody would be held back"):
             operator.execute({})  # type: ignore[typeddict-item]  # as above
     assert prepared_ids(leads)[1] is None
