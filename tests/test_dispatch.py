@@ -5,34 +5,27 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
 import pytest
-from airflow.sdk.exceptions import AirflowTaskTimeout
-from airflow.sdk.execution_time.timeout import timeout
 
 from airflow_sms_flow.core.answers import Answer, AnswerClass
-from airflow_sms_flow.core.delivery import OUR_REASONS, DeliveryState
+from airflow_sms_flow.core.delivery import DeliveryState
 from airflow_sms_flow.core.errors import (
     BugError,
     ConfigError,
     InvalidInput,
     QuotaExhausted,
-    Stopped,
-    Unavailable,
 )
 from airflow_sms_flow.courier import BUG_AFTER_REFUSALS
 from airflow_sms_flow.dispatch import Dispatcher, Settled
 from airflow_sms_flow.ledger import Ledger
-from airflow_sms_flow.outage import OutageRules
-from airflow_sms_flow.steps.step import Decided, Recipient
-from tests.dispatching import CAMPAIGN, PLAN, SHORT, run, states
+from airflow_sms_flow.steps.step import Recipient
+from tests.dispatching import CAMPAIGN, PLAN, run, states
 from tests.scripted_step import LOST, OK, REJECTED, RETRY, Scripted, ScriptedStep, people
 
-IN_DOUBT, REFUSED = DeliveryState.IN_DOUBT, DeliveryState.REFUSED
+REFUSED = DeliveryState.REFUSED
 NOT_ON_LIST = Answer(AnswerClass.REFUSED, "not_subscribed", "looked")
 
 
@@ -130,105 +123,6 @@ def test_whoever_is_left_open_is_counted_by_their_row(sqlite_ledger: Ledger) -> 
         assert states(sqlite_ledger, who) == {"open": 2}
 
 
-def test_a_lost_answer_is_held(sqlite_ledger: Ledger) -> None:
-    """Never sent again by itself, in this try or another; a person's "not sent" frees it."""
-    who = people(3)
-    step = ScriptedStep({who[0].phone: [LOST]})
-    for _ in range(2):
-        run(sqlite_ledger, step, who)
-        assert states(sqlite_ledger, who) == {"in_doubt": 1, "accepted": 2}
-    assert set(step.requests.values()) == {1}
-    sqlite_ledger.settle_in_doubt("summer", sent=False, by="kim")
-    run(sqlite_ledger, step, who)
-    assert states(sqlite_ledger, who) == {"accepted": 3}
-    assert len(step.event_ids[who[0].phone]) == 1, "the same send carries the same id for ever"
-
-
-def test_a_lost_answer_of_a_harmless_step_is_repeated(sqlite_ledger: Ledger) -> None:
-    """At once, and after a try that gave up; the step is told that it looks at somebody in doubt."""
-    who = people(2)
-    step = ScriptedStep({who[0].phone: [LOST], who[1].phone: [LOST] * 4}, repeats_in_doubt=True)
-    run(sqlite_ledger, step, who)
-    assert states(sqlite_ledger, who) == {"accepted": 1, "in_doubt": 1}
-    assert IN_DOUBT in step.seen
-    run(sqlite_ledger, step, who)
-    assert states(sqlite_ledger, who) == {"accepted": 2}
-
-
-def _in_doubt(ledger: Ledger) -> list[Recipient]:
-    """One person whose first request may have happened."""
-    run(ledger, ScriptedStep(always=LOST), people(1))
-    assert states(ledger, people(1)) == {"in_doubt": 1}
-    return people(1)
-
-
-@pytest.mark.parametrize("reason", sorted(OUR_REASONS))
-def test_who_left_the_list_while_in_doubt_stays_in_doubt(ledger: Ledger, reason: str) -> None:
-    """A refusal of ours is looked at again by later tries: once the person is back, they would be texted as
-    if nothing had left before."""
-    who = _in_doubt(ledger)
-    refusal = Answer(AnswerClass.REFUSED, reason, "looked")
-    resend = ScriptedStep(looks={who[0].phone: [refusal]}, repeats_in_doubt=True)
-    assert run(ledger, resend, who).attempted == 0
-    assert states(ledger, who) == {"in_doubt": 1}
-    hold = ScriptedStep()
-    run(ledger, hold, who)
-    assert (hold.requests, states(ledger, who)) == ({}, {"in_doubt": 1})
-
-
-@pytest.mark.parametrize(
-    ("answer", "error"),
-    [
-        (RETRY, None),
-        (REJECTED, None),
-        (Answer(AnswerClass.CONFIG, "forbidden", "answered 403"), ConfigError),
-        (Answer(AnswerClass.BUG, "unexpected_status", "answered 418"), BugError),
-    ],
-)
-def test_a_repeat_that_did_not_happen_leaves_the_doubt(
-    ledger: Ledger, answer: Answer, error: type[Exception] | None
-) -> None:
-    """It says nothing of the first request; "known not to have happened" would be a lie."""
-    who = _in_doubt(ledger)
-    resend = ScriptedStep(always=answer, repeats_in_doubt=True)
-    with pytest.raises(error) if error else nullcontext():
-        run(ledger, resend, who)
-    assert resend.requests[who[0].phone] >= 1
-    assert states(ledger, who) == {"in_doubt": 1}
-    run(ledger, ScriptedStep(repeats_in_doubt=True), who)
-    assert states(ledger, who) == {"accepted": 1}
-
-
-def test_what_settles_a_doubt_for_good_is_written_down(sqlite_ledger: Ledger) -> None:
-    """A number that the vendor refuses can have got nothing, and no later try sends to it."""
-    who = _in_doubt(sqlite_ledger)
-    bad = Answer(AnswerClass.REFUSED, "bad_number", "looked")
-    run(sqlite_ledger, ScriptedStep(looks={who[0].phone: [bad]}, repeats_in_doubt=True), who)
-    assert states(sqlite_ledger, who) == {"refused": 1}
-    again = ScriptedStep()
-    run(sqlite_ledger, again, who)
-    assert not again.requests
-
-
-def test_where_a_doubt_makes_no_difference_the_next_try_goes_on(sqlite_ledger: Ledger) -> None:
-    """Leaving a list twice is leaving it once: nobody may stay on it because an answer was lost."""
-    who = _in_doubt(sqlite_ledger)
-    leave = ScriptedStep(always=RETRY, repeats_in_doubt=True, doubt_matters=False)
-    run(sqlite_ledger, leave, who)
-    assert states(sqlite_ledger, who) == {"open": 1}
-
-
-def test_where_a_doubt_makes_no_difference_a_look_that_fails_leaves_the_row_open(ledger: Ledger) -> None:
-    """Of somebody whose request a kill cut off: nobody would look again at who is merely in doubt."""
-    who = _in_doubt(ledger)
-    looks: dict[str, list[Scripted]] = {who[0].phone: [RETRY] * 3}
-    leave = ScriptedStep(looks=looks, repeats_in_doubt=True, doubt_matters=False)
-    assert run(ledger, leave, who).left == 0
-    assert states(ledger, who) == {"open": 1}
-    run(ledger, leave, who)
-    assert states(ledger, who) == {"accepted": 1}
-
-
 @pytest.mark.parametrize(("kind", "error"), [(AnswerClass.CONFIG, ConfigError), (AnswerClass.BUG, BugError)])
 def test_a_fault_of_the_whole_task_ends_it(
     sqlite_ledger: Ledger, kind: AnswerClass, error: type[Exception]
@@ -282,128 +176,6 @@ def test_one_good_answer_clears_our_request(sqlite_ledger: Ledger) -> None:
     run(sqlite_ledger, step, who, replace(PLAN, concurrency=1))
     assert states(sqlite_ledger, who) == {"refused": 59, "accepted": 1}
     assert run(sqlite_ledger, step, who).attempted == 0
-
-
-TOO_LONG = Decided(AnswerClass.REFUSED, "too_long", "rendered")
-#: Probes after 0.1 and 0.3 seconds, then every 0.2: at most six before the try gives up.
-SHORT_OUTAGE = OutageRules(first_probe_seconds=0.1, longest_probe_seconds=0.2, budget_seconds=1.0)
-PROBES = 6
-
-
-def _some(who: list[Recipient], percent: int) -> list[Recipient]:
-    """So many of each hundred, evenly."""
-    return [one for n, one in enumerate(who) if n % 10 < percent / 10]
-
-
-@pytest.mark.parametrize("off_list", [0, 40, 60, 90])
-def test_looks_that_go_well_do_not_hide_an_outage_of_requests(sqlite_ledger: Ledger, off_list: int) -> None:
-    """Everybody on the list would end in doubt, one by one, and the task succeed."""
-    who = people(2_000 if off_list == 90 else 600)
-    failing = Answer(AnswerClass.IN_DOUBT, "server_error", "answered 500")
-    step = ScriptedStep(looks={one.phone: [NOT_ON_LIST] for one in _some(who, off_list)}, always=failing)
-    plan = replace(PLAN, outage=SHORT_OUTAGE)
-    with pytest.raises(Unavailable):
-        run(sqlite_ledger, step, who, plan)
-    most = SHORT_OUTAGE.at_least + plan.concurrency + PROBES
-    assert SHORT_OUTAGE.at_least < states(sqlite_ledger, who)["in_doubt"] <= most
-
-
-def test_refusals_without_a_look_do_not_hide_an_outage_of_looks(sqlite_ledger: Ledger) -> None:
-    """Nobody was asked about a text that is too long."""
-    who = people(600)
-    failing = Answer(AnswerClass.RETRY, "server_error", "answered 500")
-    looks: dict[str, list[Scripted]] = {one.phone: [failing] * 3 for one in who}
-    looks |= {one.phone: [TOO_LONG] for one in _some(who, 90)}
-    step = ScriptedStep(looks=looks)
-    with pytest.raises(Unavailable):
-        run(sqlite_ledger, step, who, replace(PLAN, outage=SHORT_OUTAGE))
-    assert step.requests == {}
-
-
-def test_people_off_the_list_end_an_outage_of_looks(sqlite_ledger: Ledger) -> None:
-    """They are answers like any other: the vendor is back."""
-    who, failing = people(300), [Answer(AnswerClass.RETRY, "server_error", "answered 500")] * 22
-
-    def look() -> Answer:
-        return failing.pop() if failing else NOT_ON_LIST
-
-    step = ScriptedStep(looks={one.phone: [look] * 3 for one in who})
-    run(sqlite_ledger, step, who, replace(PLAN, outage=replace(SHORT_OUTAGE, budget_seconds=30.0)))
-    assert states(sqlite_ledger, who)["refused"] > 280
-
-
-def test_told_to_stop_it_settles_what_is_under_way(sqlite_ledger: Ledger) -> None:
-    """Nothing is claimed any more, nothing is left in doubt, and it is gone in time."""
-    who, stop = people(500), threading.Event()
-
-    def slow() -> Answer:
-        time.sleep(0.05)
-        return OK
-
-    step = ScriptedStep(always=slow)
-    threading.Timer(0.3, stop.set).start()
-    with pytest.raises(Stopped):
-        Dispatcher(sqlite_ledger, step, PLAN, stop).run(who, len(who))
-    stood = states(sqlite_ledger, who)
-    assert stood.keys() <= {"accepted", "open", "none"}
-    assert stood["accepted"] == sum(step.requests.values()) < 100
-    run(sqlite_ledger, ScriptedStep(), who)
-    assert states(sqlite_ledger, who) == {"accepted": 500}
-
-
-@pytest.mark.parametrize("count", [200, 4], ids=["while handing out", "while waiting for the last"])
-def test_airflows_own_time_out_settles_what_is_under_way(sqlite_ledger: Ledger, count: int) -> None:
-    """`execution_timeout` is raised in the main thread, wherever that is, and no other word comes with it."""
-    who, step = people(count), ScriptedStep(always=partial(slowly, 0.05 if count > 4 else 0.6))
-    with pytest.raises(AirflowTaskTimeout), timeout(seconds=0.3):
-        run(sqlite_ledger, step, who, replace(PLAN, finish_seconds=3.0))
-    stood = states(sqlite_ledger, who)
-    assert stood.keys() <= {"accepted", "open", "none"}
-    assert stood["accepted"] == sum(step.requests.values()) < 100
-    run(sqlite_ledger, step, who)
-    assert states(sqlite_ledger, who) == {"accepted": count}
-    assert set(step.requests.values()) == {1}
-
-
-def test_a_request_that_hangs_is_in_doubt_afterwards(sqlite_ledger: Ledger) -> None:
-    """Told to stop it waits `finish_seconds` and goes; the claim stands until its answer cannot come."""
-    who, stop, free = people(3), threading.Event(), threading.Event()
-    stopped_at: list[float] = []
-
-    def hang() -> Answer:
-        time.sleep(0.2)  # meanwhile the others are answered
-        stopped_at.append(time.monotonic())
-        stop.set()
-        free.wait(20)
-        return OK
-
-    step = ScriptedStep({who[0].phone: [hang]})
-    plan = replace(PLAN, lease=SHORT)
-    with pytest.raises(Stopped):
-        Dispatcher(sqlite_ledger, step, plan, stop).run(who, 3)
-    assert time.monotonic() - stopped_at[0] < PLAN.finish_seconds + 0.5
-    assert states(sqlite_ledger, who) == {"claimed": 1, "accepted": 2}
-    run(sqlite_ledger, ScriptedStep(), who)
-    free.set()
-    assert states(sqlite_ledger, who) == {"in_doubt": 1, "accepted": 2}
-
-
-def test_after_a_fault_of_the_task_slow_answers_are_waited_for(sqlite_ledger: Ledger) -> None:
-    """Nobody waits for us to go, so nobody need be left in doubt."""
-    who = people(2)
-
-    def slow() -> Answer:
-        time.sleep(1.0)
-        return OK
-
-    def forbidden() -> Answer:
-        time.sleep(0.2)
-        return Answer(AnswerClass.CONFIG, "forbidden", "answered 403")
-
-    step = ScriptedStep({who[0].phone: [slow], who[1].phone: [forbidden]})
-    with pytest.raises(ConfigError):
-        run(sqlite_ledger, step, who)
-    assert states(sqlite_ledger, who) == {"accepted": 1, "open": 1}
 
 
 def test_another_text_under_the_same_key_is_not_sent(
