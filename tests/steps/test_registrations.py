@@ -45,7 +45,7 @@ def registrar(server: ScriptedServer, **parameters: Any) -> Registrar:
         rings=VibesRings(Ring(1000, 0.1), Ring(1000, 0.1)),
         patience=Patience(attempts=1),
     )
-    usual: dict[str, Any] = {"look_for_seconds": 0.2, "look_every_seconds": 0.01, "most_attempts": 3}
+    usual: dict[str, Any] = {"look_for_seconds": 60, "look_every_seconds": 0.01, "most_attempts": 3}
     return Registrar(client, HERE, **(usual | parameters))
 
 
