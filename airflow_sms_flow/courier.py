@@ -86,7 +86,8 @@ class Plan:
 class Courier:
     """Brings one delivery after another to its end. Threads share it.
 
-    `halt` ends waiting; `lease_stands` tells whether claims of this try still count.
+    `halt` ends waiting; `lease_stands` tells whether claims of this try still count; `last_claim_id` reads
+    from the ledger under which claim a number's last request left.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Courier:
         progress: Progress,
         halt: threading.Event,
         lease_stands: Callable[[], bool],
+        last_claim_id: Callable[[str], str | None],
     ) -> None:
         self._step = step
         self._plan = plan
@@ -107,6 +109,7 @@ class Courier:
         self._looks = OutageWatch(plan.outage)
         self._effects = OutageWatch(plan.outage)
         self._lease_stands = lease_stands
+        self._last_claim_id = last_claim_id
         self._guard = threading.Lock()
         self._refused_first: list[Recipient] | None = []
         self._request_is_wrong = False
@@ -153,6 +156,8 @@ class Courier:
         self, recipient: Recipient, seen: DeliveryState | None, look: Turn, effect: Turn
     ) -> tuple[Answer | None, DeliveryState | None]:
         began = time.monotonic()
+        # Before the look: what another try asks after it, the look cannot have found.
+        lost = self._last_claim_id(recipient.phone) if seen is DeliveryState.IN_DOUBT else None
         decision = self._step.decide(recipient, seen)
         if isinstance(decision, Answer):
             if not isinstance(decision, Decided):
@@ -165,7 +170,7 @@ class Courier:
             if _is_old(began):
                 return _OLD_LOOK, seen
             claim_id = uuid.uuid4().hex
-            if not self._claim(recipient, seen, claim_id):
+            if not self._claim(recipient, seen, claim_id, lost):
                 return None, seen
             if _is_old(began):  # the claim may have waited long for the database
                 return _OLD_LOOK, self._take_back(recipient, seen, claim_id, _OLD_LOOK.detail)
@@ -175,7 +180,9 @@ class Courier:
             effect.tell(failed=_says_ill(answer))
             return self._settle(recipient, answer, claim_id, seen)
 
-    def _claim(self, recipient: Recipient, seen: DeliveryState | None, claim_id: str) -> bool:
+    def _claim(
+        self, recipient: Recipient, seen: DeliveryState | None, claim_id: str, lost_claim_id: str | None
+    ) -> bool:
         """Whether the claim is ours, on disk, and our lease still stands."""
         since = self._plan.repeat_within
         claim = Move(
@@ -184,12 +191,13 @@ class Courier:
             "request leaves",
             seen=seen,
             claim_id=claim_id,
+            lost_claim_id=lost_claim_id,
             not_if_sent_since=datetime.now(UTC) - since if since is not None else None,
             again_after=self._plan.ask_again_after,
         )
         outcome = self._writer.write(claim)
         if not outcome.moved:
-            _leave_to_others(outcome, seen)
+            _leave_to_others(outcome)
             return False
         stands = self._lease_stands()
         if stands and not self._halt.is_set():
@@ -256,7 +264,7 @@ class Courier:
             )
             outcome = self._writer.write(move)
             if not outcome.moved:
-                _leave_to_others(outcome, seen)
+                _leave_to_others(outcome)
             state = outcome.state
             self._progress.count(to.value)
         _raise_if_fatal(answer)
@@ -289,9 +297,9 @@ class _TakenByAnother(Exception):
     """Another try moved this delivery since we looked, and may not be done with it."""
 
 
-def _leave_to_others(outcome: Outcome, seen: DeliveryState | None) -> None:
+def _leave_to_others(outcome: Outcome) -> None:
     """Raise `_TakenByAnother` where a move of ours was refused for a state that is not the last word."""
-    if outcome.state in _UNFINISHED and outcome.state is not seen:
+    if outcome.overtaken and outcome.state in _UNFINISHED:
         raise _TakenByAnother
 
 

@@ -108,7 +108,7 @@ class Dispatcher:
         try:
             with (
                 self._ledger.writer(plan.campaign, plan.fingerprint, claimer_id) as writer,
-                self._crew(self._courier(writer), claimer_id),
+                self._crew(self._courier(writer, dispatch_id), claimer_id),
             ):
                 people = recipients(self._settled_of(known)) if callable(recipients) else recipients
                 waiting = self._feed(_with_states(people, known.look_up))
@@ -247,11 +247,17 @@ class Dispatcher:
                     if time.monotonic() > halted_at + patience:
                         return
 
-    def _courier(self, writer: Writer) -> Courier:
+    def _courier(self, writer: Writer, dispatch_id: int) -> Courier:
         def lease_stands() -> bool:
             return time.monotonic() < self._lease_valid_until
 
-        return Courier(self._step, self._plan, writer, self._progress, self._halt, lease_stands)
+        def last_claim_id(phone: str) -> str | None:
+            row = self._ledger.rows(dispatch_id, [phone]).get(phone)
+            return row.claim_id if row is not None else None
+
+        return Courier(
+            self._step, self._plan, writer, self._progress, self._halt, lease_stands, last_claim_id
+        )
 
     def _work_off(self, courier: Courier) -> None:
         while not self._halted():

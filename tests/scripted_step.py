@@ -47,6 +47,11 @@ class ScriptedStep:
         self.event_ids: dict[str, set[str]] = defaultdict(set)
         self.seen: list[DeliveryState | None] = []
 
+    def play_looks(self, recipient: Recipient, *looks: Scripted) -> None:
+        """What the next looks at this person find."""
+        with self._lock:
+            self._looks.setdefault(recipient.phone, []).extend(looks)
+
     def decide(self, recipient: Recipient, seen: DeliveryState | None) -> Go | Answer:
         """The next look, or Go."""
         with self._lock:

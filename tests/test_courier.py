@@ -38,7 +38,11 @@ def a_courier(
     sender, progress = Sender(ledger), Progress(1)
     with ledger.writer(CAMPAIGN, TEXT, sender.id) as writer:
         plan = Plan(CAMPAIGN, TEXT)
-        yield Courier(step, plan, writer, progress, halt, lease_stands), progress
+
+        def last_claim_id(phone: str) -> str | None:
+            return ledger.rows(sender.dispatch_id, [phone])[phone].claim_id
+
+        yield Courier(step, plan, writer, progress, halt, lease_stands, last_claim_id), progress
 
 
 def test_no_request_leaves_under_a_lease_that_ran_out_meanwhile(ledger: Ledger) -> None:
@@ -115,7 +119,7 @@ def test_who_was_in_doubt_before_a_stop_is_so_after_it(sqlite_ledger: Ledger) ->
     halt.set()
     step = ScriptedStep(repeats_in_doubt=True)
     with a_courier(sqlite_ledger, step, halt) as (courier, _), pytest.raises(Stopped):
-        courier._claim(SOMEBODY, IN_DOUBT, "again")
+        courier._claim(SOMEBODY, IN_DOUBT, "again", "lost")
     assert not step.requests
     assert path_of(sqlite_ledger, SOMEBODY.phone) == [CLAIMED, IN_DOUBT, CLAIMED, IN_DOUBT]
 

@@ -32,6 +32,7 @@ from tests.ledger.moves import path_of
 from tests.scripted_step import LOST, OK, REJECTED, RETRY, Scripted, ScriptedStep, people
 
 CLAIMED, ACCEPTED, REFUSED = DeliveryState.CLAIMED, DeliveryState.ACCEPTED, DeliveryState.REFUSED
+IN_DOUBT = DeliveryState.IN_DOUBT
 
 
 def test_a_lost_lease_stops_the_sending(ledger: Ledger) -> None:
@@ -281,8 +282,8 @@ def test_a_claim_of_another_living_try_is_waited_for(
 class SlowStep(ScriptedStep):
     """Looks at somebody, and comes back to them when it is told to."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, harmless: bool = False) -> None:
+        super().__init__(repeats_in_doubt=harmless)
         self.looked, self.go_on = threading.Event(), threading.Event()
 
     def decide(self, recipient: Recipient, seen: DeliveryState | None) -> Go | Answer:
@@ -294,9 +295,11 @@ class SlowStep(ScriptedStep):
 
 
 @contextmanager
-def a_slow_try(ledger: Ledger, who: list[Recipient], plan: Plan = PLAN) -> Iterator[SlowStep]:
+def a_slow_try(
+    ledger: Ledger, who: list[Recipient], plan: Plan = PLAN, *, harmless: bool = False
+) -> Iterator[SlowStep]:
     """A try that looked at everybody before the block, and goes on with them after it."""
-    step = SlowStep()
+    step = SlowStep(harmless=harmless)
     trying = threading.Thread(target=run, args=(ledger, step, who, plan))
     trying.start()
     assert step.looked.wait(5)
@@ -331,6 +334,22 @@ def test_of_two_living_tries_one_sends_whatever_vibes_says_of_it_later(ledger: L
         hear(ledger, event(CAMPAIGN.event_id(who[0].phone), NOT_SUBSCRIBED, 1))
     assert (first.requests, second.requests) == ({who[0].phone: 1}, {})
     assert path_of(ledger, who[0].phone) == [REFUSED, CLAIMED, ACCEPTED, REFUSED]
+
+
+def test_of_two_living_tries_one_repeats_and_the_other_looks_again(
+    ledger: Ledger,
+) -> None:
+    """Both looked for the lost question of an earlier try and found none. The first one's is lost as well:
+    the second one looks for that, too, before it asks, and finds it."""
+    who = people(1)
+    run(ledger, ScriptedStep({who[0].phone: [LOST]}), who)
+    first = ScriptedStep({who[0].phone: [LOST] * 3}, repeats_in_doubt=True)
+    with a_slow_try(ledger, who, harmless=True) as second:
+        run(ledger, first, who)
+        second.play_looks(who[0], Answer(AnswerClass.OK, "pending", "found"))
+    assert first.requests[who[0].phone] == 3
+    assert (second.requests, second.seen) == ({}, [IN_DOUBT, IN_DOUBT])
+    assert path_of(ledger, who[0].phone)[-1] is ACCEPTED
 
 
 def test_a_stop_ends_the_waiting_for_another_try(ledger: Ledger) -> None:

@@ -25,8 +25,9 @@ class Move:
 
     A *claim* (`to` CLAIMED) and a decision that needs no request are made from the state their maker saw
     (`seen`; None: no row), and only where the row is still due: another try may have been through with it
-    meanwhile and have left it in the same state. A *settlement* names its `claim_id` and lands wherever that
-    claim still stands, however late; nobody else's claim can be settled.
+    meanwhile and have left it in the same state. In doubt again after another request is such a state: a
+    claim names the doubt that its maker looked into (`lost_claim_id`). A *settlement* names its `claim_id`
+    and lands wherever that claim still stands, however late; nobody else's claim can be settled.
     """
 
     phone: str
@@ -35,6 +36,8 @@ class Move:
     reason: str | None = None
     seen: DeliveryState | None = None
     claim_id: str | None = None
+    #: For claims of what is in doubt: under which claim that request left.
+    lost_claim_id: str | None = None
     expire_at: datetime | None = None
     #: For claims: refuse where the same fingerprint went to this number and list since then.
     not_if_sent_since: datetime | None = None
@@ -48,11 +51,13 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Whether the move was made, and where the delivery stands after it."""
+    """Whether the move was made, and where the delivery stands after it. `overtaken`: it was not, because
+    somebody else moved the delivery since the maker of this move looked."""
 
     moved: bool
     state: DeliveryState | None
     reason: str | None = None
+    overtaken: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,8 @@ def apply_moves(connection: Connection, mover: Mover, moves: Sequence[Move], at:
         row = rows.get(move.phone)
         before = DeliveryState(row["state"]) if row is not None else None
         if not _is_due(move, row, before, at):
-            outcomes.append(Outcome(False, before, row["reason"] if row is not None else None))
+            reason = row["reason"] if row is not None else None
+            outcomes.append(Outcome(False, before, reason, overtaken=not _is_as_seen(move, row, before)))
             continue
         if move.phone in recent:
             if not may_move(before, DeliveryState.SKIPPED):  # in doubt or done: that is worth more
@@ -105,12 +111,19 @@ def _is_due(move: Move, row: RowMapping | None, before: DeliveryState | None, at
         return False
     if move.is_settlement:
         return row is not None and row["claim_id"] == move.claim_id
-    if before is not move.seen:
+    if not _is_as_seen(move, row, before):
         return False
     if row is None or before is None or move.to is DeliveryState.OPEN:  # OPEN is what makes somebody due
         return True
     is_old = move.again_after is not None and row["updated_at"] < at - move.again_after
     return not is_settled(before, row["reason"], is_old=is_old)
+
+
+def _is_as_seen(move: Move, row: RowMapping | None, before: DeliveryState | None) -> bool:
+    if before is not move.seen:
+        return False
+    is_repeat = before is DeliveryState.IN_DOUBT and move.to is DeliveryState.CLAIMED
+    return not is_repeat or (row is not None and row["claim_id"] == move.lost_claim_id)
 
 
 def _values(mover: Mover, move: Move, at: datetime) -> dict[str, Any]:
@@ -196,7 +209,7 @@ def _insert_new(connection: Connection, mover: Mover, inserts: list[dict[str, An
 
 def _lost(connection: Connection, mover: Mover, move: Move) -> Outcome:
     row = _lock_rows(connection, mover.dispatch_id, [move.phone], lock=False)[move.phone]
-    return Outcome(False, DeliveryState(row["state"]), row["reason"])
+    return Outcome(False, DeliveryState(row["state"]), row["reason"], overtaken=True)
 
 
 def lock_of_list(campaign: Campaign) -> int:

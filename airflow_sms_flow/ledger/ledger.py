@@ -48,7 +48,8 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRow:
-    """Where one delivery stands, as reports need it. `claimer_id` made its last move."""
+    """Where one delivery stands, as reports need it. `claimer_id` made its last move; `claim_id` is
+    the last claim, which is the one that a doubt is about."""
 
     state: DeliveryState
     reason: str | None
@@ -56,6 +57,7 @@ class DeliveryRow:
     updated_at: datetime
     expire_at: datetime | None
     claimer_id: str | None
+    claim_id: str | None = None
 
 
 class Ledger(Listening):
@@ -129,6 +131,7 @@ class Ledger(Listening):
                         row.updated_at,
                         row.expire_at,
                         row.claimer_id,
+                        row.claim_id,
                     )
         return found
 

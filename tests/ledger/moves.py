@@ -14,9 +14,18 @@ TEXT = "f" * 64
 LEASE = Lease()
 
 
-def claim(phone: str, claim_id: str, seen: DeliveryState | None = None) -> Move:
+def claim(
+    phone: str, claim_id: str, seen: DeliveryState | None = None, lost_claim_id: str | None = None
+) -> Move:
     """The move before a request leaves."""
-    return Move(phone, DeliveryState.CLAIMED, "request leaves", seen=seen, claim_id=claim_id)
+    return Move(
+        phone,
+        DeliveryState.CLAIMED,
+        "request leaves",
+        seen=seen,
+        claim_id=claim_id,
+        lost_claim_id=lost_claim_id,
+    )
 
 
 def settle(phone: str, to: DeliveryState, claim_id: str, reason: str | None = None) -> Move:

@@ -81,7 +81,7 @@ def test_a_late_answer_lands_on_the_row_in_doubt(ledger: Ledger) -> None:
 def test_a_late_answer_cannot_settle_a_newer_claim(ledger: Ledger) -> None:
     """Each claim has an id of its own: what was claimed again belongs to its new claimer."""
     sender = Sender(ledger)
-    sender.write(claim(A, "old"), settle(A, IN_DOUBT, "old"), claim(A, "new", IN_DOUBT))
+    sender.write(claim(A, "old"), settle(A, IN_DOUBT, "old"), claim(A, "new", IN_DOUBT, "old"))
     assert not sender.write(settle(A, ACCEPTED, "old"))[0].moved
     assert sender.state(A) is CLAIMED
 
@@ -93,8 +93,21 @@ def test_moves_from_elsewhere_are_refused(ledger: Ledger, move: Move) -> None:
     """Made from a state that is past, or not allowed at all: the row and its history stay as they are."""
     sender = Sender(ledger)
     sender.write(claim(A, "mine"), settle(A, ACCEPTED, "mine"))
-    assert sender.write(move) == [Outcome(False, ACCEPTED, None)]
+    assert sender.write(move) == [Outcome(False, ACCEPTED, None, overtaken=move.seen is not ACCEPTED)]
     assert path_of(ledger, A) == [CLAIMED, ACCEPTED]
+
+
+def test_of_two_that_looked_into_one_doubt_one_repeats(ledger: Ledger) -> None:
+    """The first one's request was lost as well, so that the row stands as the second one saw it; only under
+    another claim. What that request did, the second one has not looked for."""
+    sender = Sender(ledger)
+    sender.write(claim(A, "lost"), settle(A, IN_DOUBT, "lost"))
+    first, second = claim(A, "first", IN_DOUBT, "lost"), claim(A, "second", IN_DOUBT, "lost")
+    assert sender.write(first, settle(A, IN_DOUBT, "first"), second)[2] == Outcome(
+        False, IN_DOUBT, None, overtaken=True
+    )
+    assert not sender.write(claim(A, "blind", IN_DOUBT))[0].moved
+    assert sender.write(claim(A, "second", IN_DOUBT, "first"))[0].moved
 
 
 _DECISION = Move(A, DeliveryState.ALREADY, "looked", "subscribed")
@@ -166,8 +179,9 @@ def test_another_step_list_key_or_company_is_another_delivery(ledger: Ledger) ->
     assert len({campaign.event_id(A) for campaign in [CAMPAIGN, *others]}) == 5
 
 
-def _guarded(phone: str, claim_id: str, seen: DeliveryState | None = None) -> Move:
-    return replace(claim(phone, claim_id, seen), not_if_sent_since=datetime.now(UTC) - timedelta(hours=24))
+def _guarded(phone: str, claim_id: str, seen: DeliveryState | None = None, lost: str | None = None) -> Move:
+    a_day_ago = datetime.now(UTC) - timedelta(hours=24)
+    return replace(claim(phone, claim_id, seen, lost), not_if_sent_since=a_day_ago)
 
 
 def test_the_same_text_a_short_time_ago_is_skipped(ledger: Ledger) -> None:
@@ -202,7 +216,7 @@ def test_what_is_in_doubt_is_not_skipped(ledger: Ledger) -> None:
     first, second = Sender(ledger), Sender(ledger, replace(CAMPAIGN, campaign_key="second press"))
     second.write(claim(A, "1"), settle(A, IN_DOUBT, "1"))
     first.write(claim(A, "2"), settle(A, ACCEPTED, "2"))
-    assert second.write(_guarded(A, "3", IN_DOUBT)) == [Outcome(False, IN_DOUBT, None)]
+    assert second.write(_guarded(A, "3", IN_DOUBT, "1")) == [Outcome(False, IN_DOUBT, None)]
 
 
 def test_whoever_waits_for_the_list_holds_no_row(postgres_address: str) -> None:

@@ -57,7 +57,7 @@ def test_any_stage_proves_that_an_event_in_doubt_arrived(ledger: Ledger, stage: 
     assert hear(ledger, event(EVENT[A], stage, 1)) == Heard(1, 0, 0)
     assert path_of(ledger, A) == [CLAIMED, IN_DOUBT, ACCEPTED]
     assert (ledger.history(A)[-1].why, ledger.history(A)[-1].owner) == ("callback", None)
-    assert not sender.write(claim(A, "2", IN_DOUBT))[0].moved
+    assert not sender.write(claim(A, "2", IN_DOUBT, "1"))[0].moved
 
 
 def test_an_event_in_doubt_may_turn_out_to_be_refused(ledger: Ledger) -> None:
