@@ -30,6 +30,7 @@ import pyarrow.parquet as pq
 
 from airflow_sms_flow.core.errors import InvalidInput
 from airflow_sms_flow.row_groups import RowGroups, Rows, as_table
+from airflow_sms_flow.store_file import StoreFile
 
 #: Parquet metadata of a prepared file: the rules that were used, as JSON.
 PREPARED_KEY = "sms_flow.prepared"
@@ -282,11 +283,12 @@ def _opened(path: str) -> Iterator[pq.ParquetFile]:
     except (FileNotFoundError, IsADirectoryError):
         raise InvalidInput("audience", path, "no such file; run the task again that wrote it") from None
     with source:
+        stored: Any = StoreFile(source, path)
         try:
-            file = pq.ParquetFile(source)
-        except pa.ArrowInvalid:
-            raise InvalidInput("audience", path, "is not a Parquet file") from None
-        yield file
+            yield pq.ParquetFile(stored)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError):  # of the reader, not of the store
+            remedy = "is not a Parquet file, or a broken one; run the task again that wrote it"
+            raise InvalidInput("audience", path, remedy) from None
 
 
 def file_system(path: str) -> tuple[Any, str]:

@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_sms_flow import storage
-from airflow_sms_flow.core.errors import InvalidInput
+from airflow_sms_flow.core.errors import InvalidInput, Unavailable
 from airflow_sms_flow.storage import PREPARED_KEY, check_prepared, read_batches, write_parquet
+from tests.broken_files import broken_parquets, failing_store
 
 LEADS = pd.DataFrame({"id": [1, 2], "phone": ["+12025550132", "+12025550133"], "x": [None, "a"]})
 PREPARED = {PREPARED_KEY: '{"keep": "lowest_id"}', storage.DISPLAY_NAMES_KEY: '{"First Name": "firstName"}'}
@@ -127,6 +128,24 @@ def test_missing_columns_missing_files_and_other_files_are_named(path: str, tmp_
     for gone in (tmp_path / "gone.parquet", tmp_path):
         with pytest.raises(InvalidInput, match="no such file"):
             storage.read_metadata(str(gone))
+
+
+@pytest.mark.parametrize("wrong", broken_parquets())
+def test_an_audience_that_is_broken_is_refused(path: str, wrong: str) -> None:
+    """Its footer or its rows; the task that wrote it can write it again, and no retry of this one."""
+    os.makedirs(os.path.dirname(path))
+    with open(path, "wb") as file:
+        file.write(broken_parquets()[wrong])
+    with pytest.raises(InvalidInput, match="not a Parquet file, or a broken one") as caught:
+        list(read_batches(path))
+    assert (caught.value.field, caught.value.value) == ("audience", path)
+
+
+def test_a_store_that_fails_is_left_to_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lost connection says nothing about the file."""
+    monkeypatch.setattr(storage, "file_system", failing_store)
+    with pytest.raises(Unavailable, match="EOFError"):
+        storage.row_count("audience.parquet")
 
 
 NAMES = st.text(min_size=1, max_size=250)

@@ -30,8 +30,9 @@ class ExtractFileOperator(ExtractSourceOperator):
     :param format: "csv" or "parquet", where the name of the file does not tell.
     :param delimiter: what separates the cells of a CSV file; a comma by itself, in a .tsv file a tab.
 
-    An empty file with a header is a success. A missing file or column, a stray quotation mark in a CSV file,
-    and an id that is missing, no whole number or not unique, fails the task without retries.
+    An empty file with a header is a success. A missing or broken file, a missing column, a stray quotation
+    mark in a CSV file, and an id that is missing, no whole number or not unique, fails the task without
+    retries. A store that fails is left to them.
     """
 
     template_fields: Sequence[str] = ("path", "columns", "format", "delimiter")

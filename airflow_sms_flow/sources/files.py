@@ -7,6 +7,8 @@ In a CSV file a bare `null` and an empty cell are missing, and everything else i
 from __future__ import annotations
 
 import csv
+import io
+import zlib
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +17,8 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.compute as arrow_compute
 import pyarrow.parquet as pq
+from fsspec.compression import compr
+from fsspec.core import get_compression
 from pyarrow import csv as arrow_csv
 
 from airflow_sms_flow.core.column_names import are_data
@@ -23,12 +27,17 @@ from airflow_sms_flow.core.file_kinds import is_tab_separated, without_query
 from airflow_sms_flow.core.quoted_cells import QuotedCells
 from airflow_sms_flow.sources.source import Source
 from airflow_sms_flow.storage import file_system
+from airflow_sms_flow.store_file import StoreFile
 
 #: Its stubs know no function of one value of Python's own.
 pc: Any = arrow_compute
 #: What is parsed at once; a row of a CSV file may not be longer. Memory grows with it.
 _BLOCK_BYTES = 1024 * 1024
 _BATCH_ROWS = 50_000
+#: What readers raise for a file that is broken. A store that fails raises none of these: see `StoreFile`.
+_BROKEN = (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, EOFError, zlib.error)
+_NOT_PACKED = "cannot be unpacked: it is cut short, or not packed as its name says; write or fetch it again"
+_NOT_PARQUET = "is not a Parquet file, or a broken one; name its format, or write it again"
 
 
 @contextmanager
@@ -48,7 +57,7 @@ def open_bytes(path: str, field: str) -> Iterator[BinaryIO]:
     """The content of a file, unpacked if its name ends in .gz."""
     try:
         files, inner = file_system(path)
-        opened = files.open(inner, "rb", compression="infer")
+        opened = files.open(inner, "rb")
     except (FileNotFoundError, IsADirectoryError):
         raise InvalidInput(field, without_query(path), "no such file; name one file, not a folder") from None
     except PermissionError:
@@ -62,20 +71,29 @@ def open_bytes(path: str, field: str) -> Iterator[BinaryIO]:
         )
         raise ConfigError(f"{field}: {remedy}") from None
     with opened:
-        yield opened
+        stored = io.BufferedReader(StoreFile(opened, path))
+        yield compr[get_compression(inner, "infer")](stored, mode="r")
+
+
+@contextmanager
+def refusing_broken(path: str, field: str, remedy: str = _NOT_PACKED) -> Iterator[None]:
+    """`InvalidInput` for what a reader raises where a file is broken. Nothing but reading belongs there."""
+    try:
+        yield
+    except _BROKEN:
+        raise InvalidInput(field, without_query(path), remedy) from None
 
 
 def _parquet(raw: BinaryIO, path: str, field: str) -> Source:
-    try:
+    with refusing_broken(path, field, _NOT_PARQUET):
         file = pq.ParquetFile(raw)
-    except pa.ArrowInvalid:
-        raise InvalidInput(field, without_query(path), "is not a Parquet file; name its format") from None
     schema = file.schema_arrow.remove_metadata()
 
     def read(names: Sequence[str]) -> Iterator[pa.RecordBatch]:
         yield _no_rows(pa.schema([schema.field(name) for name in names]))
-        for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=list(names)):
-            yield batch.select(list(names)).replace_schema_metadata(None)
+        with refusing_broken(path, field, _NOT_PARQUET):
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=list(names)):
+                yield batch.select(list(names)).replace_schema_metadata(None)
 
     return Source(tuple(schema.names), read)
 
@@ -106,7 +124,8 @@ def _csv(raw: BinaryIO, path: str, field: str, delimiter: str) -> Source:
                     )
         except (pa.ArrowInvalid, KeyError):  # whose texts show cells
             is_csv = False
-        joined.check()
+        with refusing_broken(path, field):
+            joined.check()
         if not is_csv:
             remedy = (
                 "is no CSV file: a row has too many or too few cells, or more than 1 MB as where a quotation "
@@ -136,7 +155,8 @@ def _open_csv(source: Any, wanted: Sequence[str], delimiter: str) -> arrow_csv.C
 
 def _header(raw: BinaryIO, path: str, field: str, delimiter: str) -> tuple[bytes, tuple[str, ...]]:
     """The first line as it stands, and the names in it. Where lines end with CR alone, more than one line."""
-    line = raw.readline(_BLOCK_BYTES)
+    with refusing_broken(path, field):
+        line = raw.readline(_BLOCK_BYTES)
     try:
         first = next(iter(line.splitlines()), b"").decode("utf-8-sig")
         names = next(csv.reader([first], delimiter=delimiter, strict=True))

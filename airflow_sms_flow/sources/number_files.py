@@ -23,7 +23,7 @@ from airflow_sms_flow.core.number_entries import holding_another, surely_nobodys
 from airflow_sms_flow.core.phone import normalise_phones
 from airflow_sms_flow.core.phone_set import Numbers, PhoneSet, as_numbers
 from airflow_sms_flow.core.rules import AudienceRules, NumberFile
-from airflow_sms_flow.sources.files import open_bytes, open_file
+from airflow_sms_flow.sources.files import open_bytes, open_file, refusing_broken
 
 log = logging.getLogger(__name__)
 
@@ -145,8 +145,9 @@ def _lines(raw: BinaryIO, path: str, field: str) -> Iterator[list[str | None]]:
     """Lines end with LF, CRLF or CR. A byte order mark may begin each, as it does where files were joined."""
     lines = io.TextIOWrapper(raw, encoding="utf-8")
     try:
-        while piece := [line.lstrip("\ufeff").strip() for line in islice(lines, _LINES_AT_ONCE)]:
-            yield [None if text.startswith("#") else text for text in piece]
+        with refusing_broken(path, field):
+            while piece := [line.lstrip("\ufeff").strip() for line in islice(lines, _LINES_AT_ONCE)]:
+                yield [None if text.startswith("#") else text for text in piece]
     except UnicodeDecodeError:
         remedy = "is no text in UTF-8; give one number a line, or name a .csv or .parquet file"
         raise InvalidInput(field, without_query(path), remedy) from None

@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_sms_flow.core.errors import ConfigError, InvalidInput
+from airflow_sms_flow.core.errors import ConfigError, InvalidInput, Unavailable
 from airflow_sms_flow.core.file_kinds import kind_of_file
+from airflow_sms_flow.sources import files
 from airflow_sms_flow.sources.files import open_file
+from tests.broken_files import broken_gzips, broken_parquets, failing_store, named
 from tests.first_rows import FIRST_ROWS
 
 
@@ -183,6 +185,29 @@ def test_nul_is_a_letter_and_cr_ends_a_row(tmp_path: Path) -> None:
     assert len(rows(written(tmp_path, "id,x\n1,a\r2,b\n"))) == 2
     with pytest.raises(InvalidInput, match="too few cells"):
         rows(written(tmp_path, "id,x\n1,a\rb\n2,c\n"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    named("people.csv.gz", broken_gzips("id,phone\n")) + named("people.parquet", broken_parquets()),
+)
+def test_a_file_that_is_broken_is_refused_and_not_read_again(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    """No retry mends it; whoever writes it, does."""
+    path = written(tmp_path, content, name)
+    with pytest.raises(InvalidInput, match=r"cannot be unpacked|or a broken one") as caught:
+        rows(path)
+    assert (caught.value.field, caught.value.value) == ("path", str(path))
+
+
+@pytest.mark.parametrize("name", ["people.csv", "people.csv.gz", "people.parquet"])
+def test_a_store_that_fails_is_left_to_retries(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Although its errors are of the same kinds; whatever it says is kept as the cause."""
+    monkeypatch.setattr(files, "file_system", failing_store)
+    with pytest.raises(Unavailable, match=f"EOFError while {name} was read") as caught:
+        rows(f"{name}?token=secret")
+    assert "connection lost" in str(caught.value.__cause__)
 
 
 def test_a_file_that_cannot_be_reached_is_named(tmp_path: Path) -> None:

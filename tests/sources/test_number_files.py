@@ -6,9 +6,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from airflow_sms_flow.core.errors import InvalidInput
+from airflow_sms_flow.core.errors import InvalidInput, Unavailable
 from airflow_sms_flow.core.rules import AudienceRules, NumberFile
+from airflow_sms_flow.sources import files
 from airflow_sms_flow.sources.number_files import NumbersRead, read_lists, read_numbers
+from tests.broken_files import broken_gzips, broken_parquets, failing_store, named
 from tests.first_rows import FIRST_ROWS
 
 BOTH = ["+12025550132", "+12025550133"]
@@ -139,3 +141,23 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe2\x000\x00")
     with pytest.raises(InvalidInput, match="UTF-8"):
         read(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    named("dnc.txt.gz", broken_gzips("2025550132\n"))
+    + named("dnc.csv.gz", broken_gzips("phone\n"))
+    + named("dnc.parquet", broken_parquets()),
+)
+def test_a_list_that_is_broken_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
+    """Half of it would be as good as none for those in the other half."""
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InvalidInput, match=r"deny_list=.*(cannot be unpacked|a broken one)"):
+        read(tmp_path / name)
+
+
+def test_a_list_in_a_store_that_fails_is_left_to_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be there the next time."""
+    monkeypatch.setattr(files, "file_system", failing_store)
+    with pytest.raises(Unavailable):
+        read(Path("dnc.txt"))
