@@ -46,6 +46,7 @@ FLOORS = {
         "sources",
         "steps",
         "storage",
+        "store_file",
         "settings",
         "waiting",
     },

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,7 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from airflow_sms_flow.core.errors import InvalidInput
+from airflow_sms_flow.core.quoted_cells import QuotedCells
 from airflow_sms_flow.extracts.files import ExtractFile, on_disk
+
+log = logging.getLogger(__name__)
 
 KIND = "messages"
 
@@ -35,6 +40,7 @@ class MessageExtract:
         first blocks.
         """
         with on_disk(self.file.path) as source:
+            self._warn_of_stray_marks(source)
             try:
                 for batch in pa_csv.open_csv(source, **self._options()):
                     trimmed = [pc.utf8_trim_whitespace(batch.column(name)) for name in _COLUMNS]
@@ -47,6 +53,24 @@ class MessageExtract:
                     f"is not a Message Extract: a text of tab-separated columns, with {', '.join(_COLUMNS)} "
                     f"among them, that was delivered whole",
                 ) from None
+
+    def _warn_of_stray_marks(self, source: str) -> None:
+        """Behind such a mark Arrow takes rows for a text. What is left of the file is true all the same, and
+        a delivery without its row still waits for its callback: nothing is gained by refusing the day."""
+        cells = QuotedCells("\t")
+        with pa.input_stream(source) as raw:
+            wrong = cells.wrong_in(raw.read(_BLOCK_BYTES).removeprefix(BOM_UTF8))
+            while wrong is None and (block := raw.read(_BLOCK_BYTES)):
+                wrong = cells.wrong_in(block)
+        if wrong is None:
+            wrong = cells.wrong_at_end()
+        if wrong is not None:
+            log.warning(
+                "%s: a quotation mark in line %s is not closed as it should be, and rows behind it may be "
+                "missing. Ask Vibes for the file of that day again, and read it once more",
+                self.file.path,
+                f"{wrong:,}",
+            )
 
     def _options(self) -> dict[str, Any]:
         return {

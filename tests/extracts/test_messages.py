@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+from codecs import BOM_UTF8
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -66,6 +69,25 @@ def test_a_text_may_hold_anything(tmp_path: Path, message: str) -> None:
     found = extract(tmp_path, row(ANN, message=message), row(BOB, "", "Route Not Found"))
     assert read(found) == [(ANN, ID, WHEN, "SUCCESS"), (BOB, "", WHEN, "Route Not Found")]
     assert found.damaged == 0
+
+
+def test_a_text_that_swallows_rows_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its mark is not doubled, so that the next row seems to be part of it: the rest is read all the same."""
+    torn = row(ANN).replace('"hello"', '"Big "Al')
+    assert read(extract(tmp_path, row(ANN), torn, row(BOB), row(BOB, ID))) != []
+    (warning,) = caplog.messages
+    assert "quotation mark in line 3" in warning
+    assert not any(phone in warning for phone in (ANN, BOB))
+
+
+def test_whole_texts_are_nothing_to_tell(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Also where the file is packed, or begins with a byte order mark."""
+    whole = extract(tmp_path, row(ANN, message='she said "hi"\tthere'), row(BOB))
+    content = BOM_UTF8 + Path(whole.file.path).read_bytes()
+    packed = tmp_path / "messages_acme_2026-03-02.txt.gz"
+    packed.write_bytes(gzip.compress(content))
+    assert len(read(MessageExtract(replace(whole.file, path=str(packed))))) == len(read(whole)) == 2
+    assert caplog.messages == []
 
 
 def test_a_text_need_not_even_be_text(tmp_path: Path) -> None:
