@@ -15,7 +15,14 @@ from jsonschema import ValidationError, validate
 from tests.dags.dag_process import DAGS
 
 LISTS = '{"1201": "Store news", "1202": "Weekly offers"}'
-IDS = ("sms_campaign", "sms_campaign_sharded", "sms_from_warehouse", "sms_opt_in", "sms_opt_out")
+IDS = (
+    "sms_campaign",
+    "sms_campaign_merged",
+    "sms_campaign_sharded",
+    "sms_from_warehouse",
+    "sms_opt_in",
+    "sms_opt_out",
+)
 
 
 def read_dags() -> dict[str, Any]:
@@ -77,6 +84,7 @@ def test_each_field_of_a_form_has_a_title_and_its_default_is_valid(dags: dict[st
     ("dag_id", "names"),
     [
         ("sms_campaign", {"smart_list", "list_id", "message", "campaign", "dry_run", "on_backfill"}),
+        ("sms_campaign_merged", {"smart_lists", "list_id", "message", "shards", "dry_run", "on_backfill"}),
         ("sms_campaign_sharded", {"smart_list", "list_id", "message", "shards", "dry_run", "on_backfill"}),
         ("sms_from_warehouse", {"list_id", "max_recipients", "dry_run", "on_backfill"}),
         ("sms_opt_in", {"smart_list", "list_id", "acquisition_campaign_id", "dry_run", "on_backfill"}),
@@ -118,6 +126,8 @@ def test_the_tasks_stand_in_the_order_of_the_flow(dags: dict[str, Any]) -> None:
     orders = {dag_id: [task.task_id for task in dags[dag_id].topological_sort()] for dag_id in IDS}
     assert orders["sms_campaign"] == ["extract", "prepare", "send", "summary"]
     assert orders["sms_campaign_sharded"] == ["extract", "prepare", "send", "report"]
+    merged = ["smart_lists", "extract", "prepare", "merge", "send", "report"]
+    assert orders["sms_campaign_merged"] == merged
     assert orders["sms_from_warehouse"] == ["extract", "prepare", "send", "summary"]
     assert orders["sms_opt_in"] == ["extract", "prepare", "subscribe", "wait", "welcome", "summary"]
     assert orders["sms_opt_out"] == ["extract", "unsubscribe"]

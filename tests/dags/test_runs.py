@@ -38,7 +38,10 @@ def changed_anything(caller: Caller) -> list[str]:
     return [one["path"] for one in log if one["vendor"] == "vibes" and one["method"] != "GET"]
 
 
-@pytest.mark.parametrize("dag_id", ["sms_campaign", "sms_campaign_sharded", "sms_opt_in", "sms_opt_out"])
+@pytest.mark.parametrize(
+    "dag_id",
+    ["sms_campaign", "sms_campaign_merged", "sms_campaign_sharded", "sms_opt_in", "sms_opt_out"],
+)
 def test_a_run_with_the_defaults_is_dry(airflow: DagProcess, caller: Caller, dag_id: str) -> None:
     """The schedule alone texts nobody: every task succeeds, and only reads."""
     answer = airflow.run(dag_id)

@@ -84,6 +84,33 @@ def test_when_a_shard_fails_everybody_is_accounted_for_and_the_run_is_red(
     assert len(texts(caller)) == rest["already"] + rest["accepted"]
 
 
+def test_pieces_prepared_side_by_side_are_one_audience(airflow: DagProcess, caller: Caller) -> None:
+    """Two smart lists that overlap: a person in both gets one text, and nobody gets one who would get none if
+    the lists were texted one by one."""
+    lists = ["Summer offer audience", "Invite to Store news"]
+    merged = airflow.run("sms_campaign_merged", DAY, dry_run=False, smart_lists=lists, shards=2)
+    assert merged["state"] == "success"
+    report, sent = report_of(merged), texts(caller)
+    pieces = [merged["xcoms"][f"prepare[{number}]"]["return_value"] for number in range(2)]
+    assert report["funnel"]["extracted"] == sum(piece["funnel"]["extracted"] for piece in pieces)
+    assert max(piece["rows"] for piece in pieces) <= report["rows"] < sum(piece["rows"] for piece in pieces)
+    assert report["accepted"] == len(sent) > 50
+    assert max(sent.values()) == 1
+    for name in lists:
+        alone = airflow.run("sms_campaign", DAY, dry_run=False, smart_list=name, campaign="one by one")
+        assert alone["state"] == "success"
+    assert {phone for phone, count in texts(caller).items() if count > 1} == set(sent)
+
+
+def test_a_piece_that_fails_stops_the_campaign(airflow: DagProcess, caller: Caller) -> None:
+    """It may hold people who are suppressed: nobody is texted, and the run is red."""
+    form = {"smart_lists": ["Summer offer audience", "No such list"], "dry_run": False}
+    answer = airflow.run("sms_campaign_merged", DAY, **form)
+    assert answer["state"] == "failed"
+    assert (answer["tasks"]["extract[0]"], answer["tasks"]["extract[1]"]) == ("success", "failed")
+    assert texts(caller) == Counter()
+
+
 def test_without_a_click_nobody_is_texted(airflow: DagProcess, caller: Caller) -> None:
     """The schedule alone is dry, in each shard."""
     answer = airflow.run(DAG)
