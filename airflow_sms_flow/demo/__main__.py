@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import shutil
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from airflow_sms_flow.demo.local_airflow import (
     free_port,
     running,
 )
+from airflow_sms_flow.sandbox import accounts
 from airflow_sms_flow.storage import task_folder
 
 _RUN_WITHIN_SECONDS = 420
@@ -127,7 +129,19 @@ def _everything(
         process = stack.enter_context(running(airflow, environment, log))
         api = AirflowApi(port)
         api.wait_until_healthy(process, log)
+        _have_vibes_call_back(environment)
         yield api, sandbox_url
+
+
+def _have_vibes_call_back(environment: Mapping[str, str]) -> None:
+    """As the README tells people to: so a No is heard, which Vibes shows to nobody who asks."""
+    command = [sys.executable, "-m", "airflow_sms_flow", "callbacks", "register"]
+    for one in accounts.LISTS:
+        command += ["--list", one.list_id, "--campaign", one.acquisition_id]
+    done = subprocess.run(command, env=dict(environment), capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"Vibes could not be made to call back:\n{done.stderr or done.stdout}")
+    print("Vibes, which is the sandbox here, calls this Airflow back.")
 
 
 def _watch(api: AirflowApi, *runs: Run) -> bool:

@@ -49,6 +49,7 @@ def test_the_demo_runs_three_campaigns_and_accounts_for_everybody(tmp_path: Path
     assert ran.returncode == 0, account + ran.stderr
     assert number_after("sent", account) > 0
     assert number_after("said yes", account) > 0
+    assert number_after("said no", account) > 0, "callbacks tell it"
     assert number_after("did not say yes in time", account) > 0
     assert number_after("welcomed", account) == number_after("said yes", account)
     assert number_after("taken off the list", account) > 0
