@@ -104,17 +104,19 @@ def _row(one: Registration, address: CallbackAddress, where: str) -> tuple[str, 
 
 def _register(options: argparse.Namespace) -> int:
     from airflow_sms_flow.steps.callback_arrival import ArrivalCheck, register_and_check
-    from airflow_sms_flow.steps.registrations import Registrar, checked_needs
+    from airflow_sms_flow.steps.registrations import Registrar, checked_needs, name_lists
 
     subjects = _subjects(options)
     if not options.timeout > 0:
         raise InvalidInput("--timeout", options.timeout, "give a positive number of seconds")
     with _account(options.conn_id) as account:
         client, ledger = account.client, account.ledger
+        needs = checked_needs(client, subjects)
+        name_lists(client, ledger, account.company_key, subjects)
         done, _ = register_and_check(
             Registrar(client, account.address, _say),
             None if options.no_check else ArrivalCheck(client, ledger, account.company_key, _say, _say),
-            checked_needs(client, subjects),
+            needs,
             replace_others=options.replace,
             timeout_seconds=options.timeout,
         )

@@ -200,7 +200,7 @@ class Listening:
 
     def name_list(self, company_key: str, acquisition_campaign_id: str, list_id: str) -> None:
         """Tell which list this acquisition campaign asks for, so that a Yes heard by callback counts as
-        joining it. Sensors tell it by themselves; a registration of callbacks does it here."""
+        joining it. Subscribe and sensors tell it by themselves; a registration of callbacks does it here."""
         with database.writing(self._engine, "naming a campaign's list") as connection:
             changes.lock_people(connection)
             told = answers.name_list(connection, company_key, acquisition_campaign_id, list_id)

@@ -98,7 +98,7 @@ class RegisterVibesCallbacksOperator(SmsFlowOperator):
         from airflow_sms_flow.hooks.vibes import VibesHook
         from airflow_sms_flow.steps.callback_arrival import ArrivalCheck, register_and_check
         from airflow_sms_flow.steps.callback_plan import CallbackAddress
-        from airflow_sms_flow.steps.registrations import Registrar, check_address, checked_needs
+        from airflow_sms_flow.steps.registrations import Registrar, check_address, checked_needs, name_lists
 
         self._stop = threading.Event()
         stop = self._stop.is_set
@@ -109,6 +109,7 @@ class RegisterVibesCallbacksOperator(SmsFlowOperator):
         check_address(address, hook.base_url)
         with closing(open_ledger()) as ledger, hook.sharing_client(ledger, stop=stop) as client:
             needs = checked_needs(client, subjects)
+            name_lists(client, ledger, hook.company_key, subjects)
             done, arrived = register_and_check(
                 Registrar(client, address, self.log.info, stop),
                 ArrivalCheck(client, ledger, hook.company_key, self.log.info, self.log.warning, stop)

@@ -23,6 +23,7 @@ from airflow_sms_flow.core.registrations import (
     Subjects,
     needed,
 )
+from airflow_sms_flow.ledger import Ledger
 from airflow_sms_flow.steps.callback_plan import CallbackAddress, Leads, Plan, make_plan
 from airflow_sms_flow.steps.event_campaign import our_event_type
 
@@ -51,6 +52,15 @@ def checked_needs(client: VibesClient, subjects: Subjects) -> tuple[Need, ...]:
             f"{', '.join(sorted(countries)) or 'none'}; Vibes tells of replies to a code's main account alone"
         )
     return needed(_with_our_event_types(subjects), countries)
+
+
+def name_lists(client: VibesClient, ledger: Ledger, company_key: str, subjects: Subjects) -> None:
+    """Tell the ledger which of these lists each of these campaigns asks for: a Yes names only the campaign,
+    and counts as joining the list from then on, also where no sensor and no Subscribe has told."""
+    for list_id in subjects.lists if subjects.campaigns else ():
+        for campaign in client.list_acquisition_campaigns_of(list_id):
+            if campaign.id in subjects.campaigns:
+                ledger.name_list(company_key, campaign.id, list_id)
 
 
 def _with_our_event_types(subjects: Subjects) -> Subjects:

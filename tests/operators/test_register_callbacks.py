@@ -96,6 +96,23 @@ def test_all_that_a_list_a_campaign_and_a_code_need_is_registered_once(hearing_w
     assert len(hearing_world.requests("POST", "callbacks")) == asked
 
 
+def test_a_yes_counts_as_joining_the_list_that_is_registered_with_its_campaign(
+    hearing_world: World, say: Any
+) -> None:
+    """Its callback names the campaign alone; no sensor and no Subscribe has told the ledger of the list."""
+
+    def known(campaign_id: str) -> str | None:
+        with closing(open_ledger()) as ledger:
+            return ledger.list_of("acme", campaign_id)
+
+    hearing_world.run(register())
+    assert known(CAMPAIGN) is None, "of campaigns that are not registered nothing is heard"
+    hearing_world.run(register(acquisition_campaigns=CAMPAIGN))
+    assert known(CAMPAIGN) == NEWS
+    say("register", "--list", "1202", "--campaign", "OFFR1202", "--no-check")
+    assert known("OFFR1202") == "1202"
+
+
 def test_an_older_secret_is_replaced_without_being_told_to(
     hearing_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
