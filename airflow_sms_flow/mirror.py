@@ -18,12 +18,10 @@ from airflow_sms_flow.core.errors import InvalidInput
 from airflow_sms_flow.core.facts import Joined, Left
 from airflow_sms_flow.extracts.subscribers import SubscriberExtract
 from airflow_sms_flow.ledger import Ledger
+from airflow_sms_flow.ledger.members import EXTRACT, NOT_IN_EXTRACT
 
 log = logging.getLogger(__name__)
 
-SOURCE = "extract"
-#: Why somebody left of whom only the file tells.
-NOT_IN_EXTRACT = "not_in_extract"
 #: So few may be missing without a question: small lists change by large shares.
 _NEVER_SUSPICIOUS = 100
 _AT_ONCE = 10_000
@@ -94,5 +92,5 @@ def _note(
     """In transactions of some thousand; returns how many memberships turned."""
     left, turned = iter(facts), 0
     while part := list(islice(left, _AT_ONCE)):
-        turned += ledger.note_membership(company_key, list_id, part, SOURCE, announce)
+        turned += ledger.note_membership(company_key, list_id, part, EXTRACT, announce)
     return turned

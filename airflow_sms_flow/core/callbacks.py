@@ -145,11 +145,20 @@ class _Reader:
 
     def at(self, *paths: tuple[str, ...]) -> datetime:
         """The first of these times that can be read; else `event_date`; else that of arrival."""
-        for path in (*paths, ("event_date",)):
-            found = read_time(_dig(self.envelope, *path))
-            if found is not None:
-                return min(found, self._latest_possible)
-        return self.received_at
+        found = self._first(*paths, ("event_date",))
+        return found if found is not None else self.received_at
+
+    def opted_in_at(self, *paths: tuple[str, ...]) -> datetime:
+        """The first of these times that can be read. Without any the callback is unreadable: dated by its
+        arrival, which may be days late, a Yes would overrule a newer STOP."""
+        found = self._first(*paths)
+        if found is None:
+            raise _Unreadable
+        return found
+
+    def _first(self, *paths: tuple[str, ...]) -> datetime | None:
+        times = (read_time(_dig(self.envelope, *path)) for path in paths)
+        return next((min(found, self._latest_possible) for found in times if found is not None), None)
 
     def latest(self, *paths: tuple[str, ...]) -> datetime:
         """The latest of these times and `event_date`; where it has no seconds, the end of its minute. For
@@ -193,7 +202,7 @@ class _Reader:
 
 
 def _joined(reader: _Reader) -> Fact:
-    at = reader.at(("subscription", "opt_in_date"))
+    at = reader.opted_in_at(("subscription", "opt_in_date"), ("event_date",))
     return Joined(*_member(reader), at, None, reader.lead_id("subscription", "person"))
 
 
@@ -212,6 +221,9 @@ def _member(reader: _Reader) -> tuple[str, str]:
     return list_id, reader.phone("subscription", "person", "mobile_phone", "mdn")
 
 
+_ASKED_AT = ("participant", "participation_date")
+
+
 def _participant(reader: _Reader) -> Fact:
     state = _dig(reader.envelope, "participant", "status")
     if not isinstance(state, str) or state.upper() not in _PARTICIPANT_STATES:
@@ -222,9 +234,9 @@ def _participant(reader: _Reader) -> Fact:
     lead_id = reader.lead_id("participant", "person")
     expire_at = read_time(_dig(reader.envelope, "participant", "expire_date"))
     if confirmed is not None:
-        at = reader.at() if confirmed else reader.latest()
+        at = reader.opted_in_at(("event_date",), _ASKED_AT) if confirmed else reader.latest()
         return Answered(campaign_id, phone, confirmed, at, expire_at, lead_id)
-    asked_at = reader.at(("participant", "participation_date"))
+    asked_at = reader.at(_ASKED_AT)
     return Asked(campaign_id, phone, expire_at or asked_at + USUAL_WINDOW, asked_at, lead_id)
 
 

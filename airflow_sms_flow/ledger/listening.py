@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from airflow_sms_flow.core.delivery import Campaign
 from airflow_sms_flow.core.facts import ChangeKind, EventStage, Joined, Left
-from airflow_sms_flow.core.opt_in import OptIn
+from airflow_sms_flow.core.opt_in import USUAL_WINDOW, OptIn
 from airflow_sms_flow.core.past_sends import PastSend
 from airflow_sms_flow.core.phone_set import Numbers, PhoneSet
 from airflow_sms_flow.core.receipts import DeliveryReport
@@ -189,14 +189,21 @@ class Listening:
             return opt_ins.read_opt_ins(connection, company_key, acquisition_campaign_id, phones)
 
     def store_opt_ins(
-        self, company_key: str, acquisition_campaign_id: str, list_id: str, changed: Mapping[str, OptIn]
+        self,
+        company_key: str,
+        acquisition_campaign_id: str,
+        list_id: str,
+        changed: Mapping[str, OptIn],
+        joined: Sequence[Joined] = (),
     ) -> None:
-        """Remember what a poll saw. An answer that was heard meanwhile stays: read again to see it."""
+        """Remember what a poll saw, `joined` among it: all or nothing, for nobody looks again at who is
+        decided. An answer that was heard meanwhile stays: read again to see it."""
         with database.writing(self._engine, "storing opt-ins") as connection:
             changes.lock_people(connection)
             at = database.now(connection)
             told = answers.store_polls(connection, company_key, acquisition_campaign_id, list_id, changed, at)
-            self._note(connection, company_key, told, hearing.SOURCE, True)
+            self._note_earlier_answers(connection, company_key, told)
+            self._note(connection, company_key, joined, POLL, True)
 
     def name_list(self, company_key: str, acquisition_campaign_id: str, list_id: str) -> None:
         """Tell which list this acquisition campaign asks for, so that a Yes heard by callback counts as
@@ -204,7 +211,18 @@ class Listening:
         with database.writing(self._engine, "naming a campaign's list") as connection:
             changes.lock_people(connection)
             told = answers.name_list(connection, company_key, acquisition_campaign_id, list_id)
-            self._note(connection, company_key, told, hearing.SOURCE, True)
+            self._note_earlier_answers(connection, company_key, told)
+
+    def _note_earlier_answers(
+        self, connection: Connection, company_key: str, told: Sequence[Joined | Left]
+    ) -> None:
+        """What answers say of a list that is known only now. Those of today ring; older ones are a baseline:
+        nobody is welcomed for a Yes of months ago."""
+        limit = database.now(connection) - USUAL_WINDOW
+        older = [fact for fact in told if fact.at < limit]
+        recent = [fact for fact in told if fact.at >= limit]
+        self._note(connection, company_key, older, hearing.SOURCE, False)
+        self._note(connection, company_key, recent, hearing.SOURCE, True)
 
     def list_of(self, company_key: str, acquisition_campaign_id: str) -> str | None:
         """The list that this acquisition campaign asks for, as far as sensors or Subscribe told: both had

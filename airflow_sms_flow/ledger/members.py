@@ -23,6 +23,11 @@ from airflow_sms_flow.ledger.schema import deliveries, dispatches, members, sync
 #: What an Unsubscribe of ours that came to this says: they are, or may be, off the list since.
 _UNSUBSCRIBED = (DeliveryState.ACCEPTED, DeliveryState.ALREADY, DeliveryState.IN_DOUBT)
 OWN_UNSUBSCRIBE = "unsubscribe"  #: the `source` of a `Member` that such a step took off the list
+EXTRACT = "extract"  #: the `source` of what a daily file told
+#: The reason of somebody who is not on the list since they answered No, or STOP, when asked to join.
+DECLINED = "declined"
+#: Why somebody left of whom only an extract tells.
+NOT_IN_EXTRACT = "not_in_extract"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +61,13 @@ class Noted:
 def note(
     connection: Connection, company_key: str, facts: Sequence[Joined | Left], source: str, at: datetime
 ) -> Noted:
-    """Fold facts into the memberships, in bulk. The caller holds `changes.lock_people`."""
+    """Fold facts into the memberships, in bulk. The caller holds `changes.lock_people`.
+
+    Who joined before the moment of the last extract, and was not in it, had left again by then: nothing told
+    of that, and a join that is heard late does not bring them back.
+    """
     before = _read(connection, company_key, facts)
+    extracts = _last_syncs(connection, company_key, facts) if source != EXTRACT else {}
     now: dict[tuple[str, str], tuple[Membership, str]] = {}
     news: set[int] = set()
     turns: list[Change] = []
@@ -67,6 +77,10 @@ def note(
         found = (known or Membership()).after(fact)
         if found is known:
             continue
+        is_back = found.subscribed and not (known is not None and known.subscribed)
+        extract_of = extracts.get(fact.list_id)
+        if is_back and extract_of is not None and found.since <= extract_of:
+            found = found.after(Left(fact.list_id, fact.phone, extract_of, NOT_IN_EXTRACT))
         news.add(place)
         counts = known is None or found.since != known.since or found.subscribed != known.subscribed
         now[key] = (found, source if counts or key not in now else now[key][1])
@@ -90,14 +104,11 @@ def note(
 
 
 def _turned(before: Membership | None, after: Membership) -> bool:
-    """Who declined was never on the list: the first that is known of them is no leaving."""
+    """Who declined was never on the list, and who is not in an extract is only known to be off it: the first
+    that is known of them is no leaving."""
     if before is None:
-        return after.subscribed or after.reason != DECLINED
+        return after.subscribed or after.reason not in (DECLINED, NOT_IN_EXTRACT)
     return before.subscribed is not after.subscribed
-
-
-#: The reason of somebody who is not on the list since they answered No, or STOP, when asked to join.
-DECLINED = "declined"
 
 
 def _read(
@@ -273,6 +284,17 @@ def last_sync(connection: Connection, company_key: str, list_id: str) -> Sync | 
     query = select(*columns).where(syncs.c.company_key == company_key, syncs.c.list_id == list_id)
     found = connection.execute(query).one_or_none()
     return Sync(*found) if found is not None else None
+
+
+def _last_syncs(
+    connection: Connection, company_key: str, facts: Sequence[Joined | Left]
+) -> dict[str, datetime]:
+    """The moments of the newest extracts of all these lists, of those that have any."""
+    lists = {fact.list_id for fact in facts}
+    query = select(syncs.c.list_id, syncs.c.as_of).where(
+        syncs.c.company_key == company_key, syncs.c.list_id.in_(lists)
+    )
+    return {row.list_id: row.as_of for row in connection.execute(query)}
 
 
 def record_sync(

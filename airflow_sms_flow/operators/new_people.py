@@ -95,6 +95,7 @@ class NewPeopleOperator(SmsFlowOperator):
         ti = context["ti"]
         index = f"[{ti.map_index}]" if ti.map_index is not None and ti.map_index >= 0 else ""
         name = self.cursor or f"{ti.dag_id}/{ti.task_id}{index}"
+        check_campaign_key(name, field="cursor")  # also the usual one: ids may be long
         of: dict[str, Any] = {"company_key": company_key, "kind": self.kind, "scope_id": self.scope_id()}
         is_dry = read_flag("dry_run", self.dry_run)
         of["first_since"] = self._first_run_at(ledger, is_dry, [*of.values(), name]) - self.look_back

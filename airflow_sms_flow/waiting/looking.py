@@ -64,13 +64,10 @@ class Question:
         """
         if not changed:
             return
-        from airflow_sms_flow.ledger.listening import POLL
-
-        ledger.store_opt_ins(self.company_key, self.acquisition_campaign_id, self.list_id, changed)
         confirmed = [phone for phone, opt_in in changed.items() if opt_in.state is OptInState.CONFIRMED]
         # When they joined is not known, and a STOP bears the vendor's time: our clock must not beat it.
         joined = [Joined(self.list_id, phone, at - CLOCK_SKEW) for phone in confirmed]
-        ledger.note_membership(self.company_key, self.list_id, joined, POLL)
+        ledger.store_opt_ins(self.company_key, self.acquisition_campaign_id, self.list_id, changed, joined)
 
 
 @dataclass(frozen=True, slots=True)

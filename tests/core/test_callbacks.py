@@ -196,10 +196,19 @@ def test_an_event_of_the_future_does_not_win_for_ever() -> None:
     assert getattr(_fact(far), "at", None) == NOW + timedelta(minutes=5)
 
 
-def test_without_any_time_that_of_arrival_counts() -> None:
-    """There is nothing better."""
-    body = _subscription("subscription_added") | {"event_date": "soon"}
-    assert getattr(_fact(body), "at", None) == NOW
+def test_an_opt_out_without_any_time_counts_from_its_arrival() -> None:
+    """There is nothing better, and later is the safe side."""
+    for body in (_subscription("subscription_removed"), _participant("REJECTED")):
+        assert getattr(_fact(body | {"event_date": "soon"}), "at", None) == NOW
+
+
+def test_an_opt_in_without_any_time_is_unreadable() -> None:
+    """It may be days old: dated by its arrival it would overrule a newer STOP."""
+    assert _read(_subscription("subscription_added") | {"event_date": "soon"}) == ((), Outcome.UNREADABLE)
+    body = _participant("CONFIRMED") | {"event_date": "soon"}
+    assert getattr(_fact(body), "at", None) == MINUTE_AT, "they said it after they were asked"
+    del body["participant"]["participation_date"]
+    assert _read(body) == ((), Outcome.UNREADABLE)
 
 
 @pytest.mark.parametrize(

@@ -39,12 +39,20 @@ def test_answers_tell_of_the_list_once_it_is_known(ledger: Ledger) -> None:
 
 
 def test_a_registration_may_tell_the_list(ledger: Ledger) -> None:
-    """Telling it twice changes nothing."""
+    """Those who said Yes today are news; telling it twice changes nothing."""
     hear(ledger, answered(A, 3, yes=True))
     ledger.name_list(COMPANY, CAMPAIGN_ID, LIST)
     newest = ledger.latest_change(COMPANY, ChangeKind.SUBSCRIBED, LIST)
     ledger.name_list(COMPANY, CAMPAIGN_ID, LIST)
     assert newest == ledger.latest_change(COMPANY, ChangeKind.SUBSCRIBED, LIST) > 0
+
+
+def test_a_yes_of_long_ago_is_no_news_once_the_list_is_known(ledger: Ledger) -> None:
+    """They are on the list, but a DAG that welcomes people is for whoever joins now."""
+    hear(ledger, answered(A, -3 * 24 * 60, yes=True))
+    ledger.name_list(COMPANY, CAMPAIGN_ID, LIST)
+    assert ledger.members(COMPANY, LIST, [A])[A].subscribed
+    assert ledger.latest_change(COMPANY, ChangeKind.SUBSCRIBED, LIST) == 0
 
 
 def test_subscribes_own_key_tells_the_list(ledger: Ledger) -> None:

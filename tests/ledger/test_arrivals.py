@@ -22,6 +22,7 @@ def keep(ledger: Ledger, person_id: str, event_id: str = "cb-1", company_key: st
         "event_id": event_id,
         "callback_type": "subscription_added",
         "event_type": "subscription_added",
+        "event_date": datetime.now(UTC).isoformat(),
         "subscription": {
             "person": {"id": person_id, "mobile_phone": {"mdn": DUMMY}},
             "subscription_list": {"id": "1201"},

@@ -97,6 +97,29 @@ def test_a_baseline_is_not_announced(ledger: Ledger) -> None:
     assert ledger.members(COMPANY, LIST, [B])[B] == Member(False, at(9), "extract", "extract")
 
 
+def test_a_join_heard_late_does_not_bring_back_whom_a_newer_extract_lacks(ledger: Ledger) -> None:
+    """The callback of their leaving was lost. It is no news for campaigns, either; a join after the extract,
+    or an extract that has them, is."""
+    ledger.record_sync(COMPANY, LIST, at(10), 0)
+    hear(ledger, joined(A, 9), joined(B, 11), joined(C, 9, list_id="other"))
+    assert ledger.members(COMPANY, LIST, [A])[A] == Member(False, at(10), "not_in_extract", "callback")
+    assert list(ledger.subscribers(COMPANY, LIST)) == [B]
+    assert list(ledger.subscribers(COMPANY, "other")) == [C]
+    heard = ledger.latest_change(COMPANY, ChangeKind.SUBSCRIBED, LIST)
+    assert (heard > 0, ledger.latest_change(COMPANY, ChangeKind.UNSUBSCRIBED, LIST)) == (True, 0)
+    ledger.note_membership(COMPANY, LIST, [Joined(LIST, A, at(20))], "extract")
+    assert list(ledger.subscribers(COMPANY, LIST)) == [A, B]
+    assert ledger.latest_change(COMPANY, ChangeKind.SUBSCRIBED, LIST) > heard
+
+
+def test_who_stays_on_the_list_may_be_told_of_an_older_join(ledger: Ledger) -> None:
+    """The extract had them."""
+    ledger.note_membership(COMPANY, LIST, [Joined(LIST, A, at(10))], "extract")
+    ledger.record_sync(COMPANY, LIST, at(10), 1)
+    hear(ledger, joined(A, 9))
+    assert list(ledger.subscribers(COMPANY, LIST)) == [A]
+
+
 def test_facts_of_another_list_are_a_mistake(ledger: Ledger) -> None:
     """Nothing is written."""
     with pytest.raises(ValueError, match="another list"):

@@ -76,6 +76,13 @@ def test_two_cursors_have_everybody_each(world: World, ledger: Ledger) -> None:
     assert new(world, SECOND, task_id="other", cursor="survey")["rows"] == 0
 
 
+def test_a_usual_cursor_that_is_too_long_asks_for_another(world: World) -> None:
+    """Airflow's ids may be longer than the ledger's names; PostgreSQL would refuse them as if it was ill."""
+    with pytest.raises(AirflowFailException, match="cursor"):
+        new(world, task_id="t" * 240)
+    assert new(world, task_id="t" * 240, cursor="short")["rows"] == 0
+
+
 def test_the_audience_can_be_sent_to_as_it_is(world: World, ledger: Ledger) -> None:
     """Prepared: E.164, each number once."""
     join(world, ledger, ANN, BOB)
