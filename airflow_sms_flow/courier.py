@@ -83,11 +83,19 @@ class Plan:
             raise InvalidInput("concurrency", self.concurrency, "at least one request at a time: 1 or more")
 
 
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A delivery in doubt: under which claim its request left, and for how long it stands so."""
+
+    claim_id: str | None
+    age_seconds: float
+
+
 class Courier:
     """Brings one delivery after another to its end. Threads share it.
 
-    `halt` ends waiting; `lease_stands` tells whether claims of this try still count; `last_claim_id` reads
-    from the ledger under which claim a number's last request left.
+    `halt` ends waiting; `lease_stands` tells whether claims of this try still count; `doubt_of` reads from
+    the ledger what is in doubt of a number, None where nothing is.
     """
 
     def __init__(
@@ -98,7 +106,7 @@ class Courier:
         progress: Progress,
         halt: threading.Event,
         lease_stands: Callable[[], bool],
-        last_claim_id: Callable[[str], str | None],
+        doubt_of: Callable[[str], Doubt | None],
     ) -> None:
         self._step = step
         self._plan = plan
@@ -109,7 +117,7 @@ class Courier:
         self._looks = OutageWatch(plan.outage)
         self._effects = OutageWatch(plan.outage)
         self._lease_stands = lease_stands
-        self._last_claim_id = last_claim_id
+        self._doubt_of = doubt_of
         self._guard = threading.Lock()
         self._refused_first: list[Recipient] | None = []
         self._request_is_wrong = False
@@ -148,21 +156,21 @@ class Courier:
     ) -> tuple[Answer | None, DeliveryState | None]:
         """One attempt: its answer (None: the delivery is not ours to make), and where it stands now.
         Raises `_TakenByAnother`."""
+        # Before the look: what another try asks after it, the look cannot have found.
+        lost = self._lost_claim_id(recipient) if seen is DeliveryState.IN_DOUBT else None
         # Both before the look, so that none grows old while its request waits for the end of an outage.
         with self._looks.turn(self._halt) as look, self._effects.turn(self._halt) as effect:
-            return self._attempt_in_turn(recipient, seen, look, effect)
+            return self._attempt_in_turn(recipient, seen, lost, look, effect)
 
     def _attempt_in_turn(
-        self, recipient: Recipient, seen: DeliveryState | None, look: Turn, effect: Turn
+        self, recipient: Recipient, seen: DeliveryState | None, lost: str | None, look: Turn, effect: Turn
     ) -> tuple[Answer | None, DeliveryState | None]:
         began = time.monotonic()
-        # Before the look: what another try asks after it, the look cannot have found.
-        lost = self._last_claim_id(recipient.phone) if seen is DeliveryState.IN_DOUBT else None
         decision = self._step.decide(recipient, seen)
         if isinstance(decision, Answer):
             if not isinstance(decision, Decided):
                 look.tell(failed=_says_ill(decision))
-            return decision, self._record(recipient, seen, decision)
+            return self._record(recipient, seen, decision)
         if decision.looked:
             look.tell(failed=False)
         # Whatever ends this attempt, the other tasks want the slot back.
@@ -179,6 +187,16 @@ class Courier:
             answer = self._step.act(recipient, decision, slot, event_id)
             effect.tell(failed=_says_ill(answer))
             return self._settle(recipient, answer, claim_id, seen)
+
+    def _lost_claim_id(self, recipient: Recipient) -> str | None:
+        """The claim of the doubt that the next look is about, once its request must have shown whatever it
+        did. None where it is in doubt no more: then no claim of ours is made."""
+        doubt = self._doubt_of(recipient.phone)
+        if doubt is None:
+            return None
+        if self._halt.wait(max(0.0, self._step.late_effect_seconds - doubt.age_seconds)):
+            raise Stopped("stopped while waiting for what a lost request did")
+        return doubt.claim_id
 
     def _claim(
         self, recipient: Recipient, seen: DeliveryState | None, claim_id: str, lost_claim_id: str | None
@@ -241,7 +259,7 @@ class Courier:
 
     def _record(
         self, recipient: Recipient, seen: DeliveryState | None, answer: Answer
-    ) -> DeliveryState | None:
+    ) -> tuple[Answer | None, DeliveryState | None]:
         """Write down a decision that needed no request of effect. What is in doubt stays so, unless the
         decision settles it for good: a refusal of ours (not on the list today) would be looked at again, and
         sent as if nothing had left before."""
@@ -265,10 +283,12 @@ class Courier:
             outcome = self._writer.write(move)
             if not outcome.moved:
                 _leave_to_others(outcome)
+                _raise_if_fatal(answer)
+                return None, outcome.state  # another try is through with them: nothing of ours is left to do
             state = outcome.state
             self._progress.count(to.value)
         _raise_if_fatal(answer)
-        return state
+        return answer, state
 
     def _suspect_our_request(self, recipient: Recipient, answer: Answer) -> None:
         """BUG when the first answers of the task all refuse the request itself, whoever it was for."""

@@ -28,7 +28,7 @@ import numpy as np
 
 from airflow_sms_flow.core.delivery import DeliveryState, is_settled
 from airflow_sms_flow.core.errors import LedgerError, Stopped
-from airflow_sms_flow.courier import Courier, Plan
+from airflow_sms_flow.courier import Courier, Doubt, Plan
 from airflow_sms_flow.ledger import Ledger
 from airflow_sms_flow.ledger.known import Known
 from airflow_sms_flow.ledger.writer import Writer
@@ -225,7 +225,7 @@ class Dispatcher:
             self._fed.set()
             self._join(workers)
         except BaseException as error:  # a time-out of Airflow's too: settle first, raise at the end of `run`
-            self._hurry = True
+            self._hurry = not isinstance(error, Exception)
             self._fail(error)
             self._join(workers)
         finally:
@@ -251,13 +251,13 @@ class Dispatcher:
         def lease_stands() -> bool:
             return time.monotonic() < self._lease_valid_until
 
-        def last_claim_id(phone: str) -> str | None:
-            row = self._ledger.rows(dispatch_id, [phone]).get(phone)
-            return row.claim_id if row is not None else None
+        def doubt_of(phone: str) -> Doubt | None:
+            row, now = self._ledger.rows(dispatch_id, [phone]).get(phone), self._ledger.now()
+            if row is None or row.state is not DeliveryState.IN_DOUBT:
+                return None  # another try asks right now, or has had its answer
+            return Doubt(row.claim_id, (now - row.updated_at).total_seconds())
 
-        return Courier(
-            self._step, self._plan, writer, self._progress, self._halt, lease_stands, last_claim_id
-        )
+        return Courier(self._step, self._plan, writer, self._progress, self._halt, lease_stands, doubt_of)
 
     def _work_off(self, courier: Courier) -> None:
         while not self._halted():

@@ -17,6 +17,8 @@ LOST = Answer(AnswerClass.IN_DOUBT, "no_answer", "no answer")
 REJECTED = Answer(AnswerClass.REFUSED, "unprocessable", "answered 422")
 
 Scripted = Answer | Callable[[], Answer]
+#: What a look finds: an answer, or leave to go on.
+Look = Answer | Callable[[], Answer | Go]
 
 
 def people(count: int) -> list[Recipient]:
@@ -30,15 +32,17 @@ class ScriptedStep:
     def __init__(
         self,
         answers: Mapping[str, Iterable[Scripted]] | None = None,
-        looks: Mapping[str, Iterable[Scripted]] | None = None,
+        looks: Mapping[str, Iterable[Look]] | None = None,
         *,
         repeats_in_doubt: bool = False,
         doubt_matters: bool = True,
         always: Scripted = OK,
+        late_effect_seconds: float = 0.0,
     ) -> None:
         self.effects = Ring(10_000)
         self.repeats_in_doubt = repeats_in_doubt
         self.doubt_matters = doubt_matters
+        self.late_effect_seconds = late_effect_seconds
         self._always = always
         self._answers = {phone: list(script) for phone, script in (answers or {}).items()}
         self._looks = {phone: list(script) for phone, script in (looks or {}).items()}
@@ -47,7 +51,7 @@ class ScriptedStep:
         self.event_ids: dict[str, set[str]] = defaultdict(set)
         self.seen: list[DeliveryState | None] = []
 
-    def play_looks(self, recipient: Recipient, *looks: Scripted) -> None:
+    def play_looks(self, recipient: Recipient, *looks: Look) -> None:
         """What the next looks at this person find."""
         with self._lock:
             self._looks.setdefault(recipient.phone, []).extend(looks)

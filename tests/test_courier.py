@@ -15,7 +15,7 @@ from airflow_sms_flow.clients.vibes_records import Participation
 from airflow_sms_flow.core.answers import Answer, AnswerClass
 from airflow_sms_flow.core.delivery import DeliveryState
 from airflow_sms_flow.core.errors import LedgerError, Stopped
-from airflow_sms_flow.courier import Courier, Plan
+from airflow_sms_flow.courier import Courier, Doubt, Plan
 from airflow_sms_flow.ledger import Ledger
 from airflow_sms_flow.progress import Progress
 from tests.ledger.moves import CAMPAIGN, TEXT, Sender, claim, path_of, settle
@@ -39,10 +39,10 @@ def a_courier(
     with ledger.writer(CAMPAIGN, TEXT, sender.id) as writer:
         plan = Plan(CAMPAIGN, TEXT)
 
-        def last_claim_id(phone: str) -> str | None:
-            return ledger.rows(sender.dispatch_id, [phone])[phone].claim_id
+        def doubt_of(phone: str) -> Doubt:
+            return Doubt(ledger.rows(sender.dispatch_id, [phone])[phone].claim_id, 0.0)
 
-        yield Courier(step, plan, writer, progress, halt, lease_stands, last_claim_id), progress
+        yield Courier(step, plan, writer, progress, halt, lease_stands, doubt_of), progress
 
 
 def test_no_request_leaves_under_a_lease_that_ran_out_meanwhile(ledger: Ledger) -> None:

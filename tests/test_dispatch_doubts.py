@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from contextlib import nullcontext
+from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
 from airflow_sms_flow.core.answers import Answer, AnswerClass
 from airflow_sms_flow.core.delivery import OUR_REASONS, DeliveryState
-from airflow_sms_flow.core.errors import (
-    BugError,
-    ConfigError,
-)
+from airflow_sms_flow.core.errors import BugError, ConfigError, Stopped
+from airflow_sms_flow.dispatch import Dispatcher
 from airflow_sms_flow.ledger import Ledger
-from airflow_sms_flow.steps.step import Recipient
-from tests.dispatching import run, states
+from airflow_sms_flow.steps.step import Go, Recipient
+from tests.dispatching import PLAN, run, states
 from tests.scripted_step import LOST, REJECTED, RETRY, Scripted, ScriptedStep, people
 
 IN_DOUBT = DeliveryState.IN_DOUBT
@@ -43,6 +45,43 @@ def test_a_lost_answer_of_a_harmless_step_is_repeated(sqlite_ledger: Ledger) -> 
     assert IN_DOUBT in step.seen
     run(sqlite_ledger, step, who)
     assert states(sqlite_ledger, who) == {"accepted": 2}
+
+
+def test_a_look_for_a_lost_question_waits_until_the_question_must_show(sqlite_ledger: Ledger) -> None:
+    """Vibes may still work on it: a look at once finds nothing, and the person is asked twice. Whoever takes
+    over from a try that gave up waits for what is left of that time."""
+    who, times = people(1), list[float]()
+
+    def look() -> Go:
+        times.append(time.monotonic())
+        return Go()
+
+    def lost() -> Answer:
+        times.append(time.monotonic())
+        return LOST
+
+    phone = who[0].phone
+    once = replace(PLAN, backoff=replace(PLAN.backoff, attempts=1))
+    run(sqlite_ledger, ScriptedStep({phone: [lost]}, repeats_in_doubt=True), who, once)
+    step = ScriptedStep(
+        {phone: [lost]}, {phone: [look, look]}, repeats_in_doubt=True, late_effect_seconds=0.6
+    )
+    run(sqlite_ledger, step, who)
+    assert [after - before >= 0.55 for before, after in pairwise(times)] == [True, False, True]
+    assert states(sqlite_ledger, who) == {"accepted": 1}
+
+
+def test_a_stop_ends_the_wait_for_a_lost_question(sqlite_ledger: Ledger) -> None:
+    """They stay in doubt, and the next try looks."""
+    who, stop = people(1), threading.Event()
+    step = ScriptedStep(always=LOST, repeats_in_doubt=True, late_effect_seconds=60)
+    threading.Timer(0.3, stop.set).start()
+    began = time.monotonic()
+    with pytest.raises(Stopped):
+        Dispatcher(sqlite_ledger, step, PLAN, stop).run(who, 1)
+    assert time.monotonic() - began < 5
+    assert states(sqlite_ledger, who) == {"in_doubt": 1}
+    assert step.requests == {who[0].phone: 1}
 
 
 def _in_doubt(ledger: Ledger) -> list[Recipient]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ from airflow_sms_flow.core.answers import Answer, AnswerClass
 from airflow_sms_flow.core.delivery import DeliveryState
 from airflow_sms_flow.core.errors import LedgerError, Stopped
 from airflow_sms_flow.courier import Plan
-from airflow_sms_flow.dispatch import Dispatcher
+from airflow_sms_flow.dispatch import Dispatcher, Result
 from airflow_sms_flow.ledger import Lease, Ledger, database
 from airflow_sms_flow.ledger.deliveries import Move
 from airflow_sms_flow.ledger.schema import deliveries
@@ -29,7 +29,7 @@ from airflow_sms_flow.steps.step import Go, Recipient
 from tests.dispatching import CAMPAIGN, PLAN, SHORT, run, states
 from tests.ledger.callbacks import NOT_SUBSCRIBED, event, hear
 from tests.ledger.moves import path_of
-from tests.scripted_step import LOST, OK, REJECTED, RETRY, Scripted, ScriptedStep, people
+from tests.scripted_step import LOST, OK, REJECTED, RETRY, Look, Scripted, ScriptedStep, people
 
 CLAIMED, ACCEPTED, REFUSED = DeliveryState.CLAIMED, DeliveryState.ACCEPTED, DeliveryState.REFUSED
 IN_DOUBT = DeliveryState.IN_DOUBT
@@ -282,8 +282,8 @@ def test_a_claim_of_another_living_try_is_waited_for(
 class SlowStep(ScriptedStep):
     """Looks at somebody, and comes back to them when it is told to."""
 
-    def __init__(self, *, harmless: bool = False) -> None:
-        super().__init__(repeats_in_doubt=harmless)
+    def __init__(self, *, harmless: bool = False, looks: Mapping[str, Iterable[Look]] | None = None) -> None:
+        super().__init__(looks=looks, repeats_in_doubt=harmless)
         self.looked, self.go_on = threading.Event(), threading.Event()
 
     def decide(self, recipient: Recipient, seen: DeliveryState | None) -> Go | Answer:
@@ -350,6 +350,57 @@ def test_of_two_living_tries_one_repeats_and_the_other_looks_again(
     assert first.requests[who[0].phone] == 3
     assert (second.requests, second.seen) == ({}, [IN_DOUBT, IN_DOUBT])
     assert path_of(ledger, who[0].phone)[-1] is ACCEPTED
+
+
+def test_a_request_under_way_is_no_doubt_that_a_look_may_settle(ledger: Ledger) -> None:
+    """It may take effect after the look, and its answer be lost: whoever looked meanwhile looks again."""
+    who, under_way, looked, lost = people(1), threading.Event(), threading.Event(), threading.Event()
+    run(ledger, ScriptedStep({who[0].phone: [LOST]}), who)
+
+    def late() -> Answer:
+        under_way.set()
+        looked.wait(5)
+        return LOST
+
+    def looks_meanwhile() -> Go:
+        looked.set()
+        lost.wait(5)
+        return Go()
+
+    def once_it_is_under_way(settled: object) -> Iterator[Recipient]:
+        """The ledger was read before: as in doubt."""
+        read.set()
+        under_way.wait(5)
+        yield who[0]
+
+    read = threading.Event()
+    found = Answer(AnswerClass.OK, "pending", "found")
+    second = ScriptedStep(looks={who[0].phone: [looks_meanwhile, found]}, repeats_in_doubt=True)
+    trying = threading.Thread(target=Dispatcher(ledger, second, PLAN).run, args=(once_it_is_under_way, 1))
+    trying.start()
+    assert read.wait(5)
+    first = ScriptedStep({who[0].phone: [late]}, repeats_in_doubt=True)
+    run(ledger, first, who, replace(PLAN, backoff=replace(PLAN.backoff, attempts=1)))
+    lost.set()
+    trying.join(10)
+    assert not trying.is_alive()
+    assert (first.requests[who[0].phone], second.requests[who[0].phone]) == (1, 0)
+    assert states(ledger, who) == {"accepted": 1}
+
+
+def test_who_is_done_by_another_living_try_is_not_left_by_this_one(ledger: Ledger) -> None:
+    """Its look came to nothing, but nothing was left to do."""
+    who, ill = people(1), Answer(AnswerClass.RETRY, "unreachable", "no connection")
+    results: list[Result] = []
+    slow = SlowStep(looks={who[0].phone: [ill] * 9})
+    trying = threading.Thread(target=lambda: results.append(run(ledger, slow, who)))
+    trying.start()
+    assert slow.looked.wait(5)
+    run(ledger, ScriptedStep(), who)
+    slow.go_on.set()
+    trying.join(10)
+    assert results[0].left == 0
+    assert len(slow.seen) == 1
 
 
 def test_a_stop_ends_the_waiting_for_another_try(ledger: Ledger) -> None:

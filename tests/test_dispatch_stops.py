@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -133,6 +134,23 @@ def test_a_request_that_hangs_is_in_doubt_afterwards(sqlite_ledger: Ledger) -> N
     run(sqlite_ledger, ScriptedStep(), who)
     free.set()
     assert states(sqlite_ledger, who) == {"in_doubt": 1, "accepted": 2}
+
+
+def test_after_an_audience_that_breaks_off_slow_answers_are_waited_for(
+    sqlite_ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of the main thread is no hurry, either: only a time-out, or somebody who stops us, is."""
+    monkeypatch.setattr("airflow_sms_flow.dispatch._BATCH", 1)
+    who, step = people(2), ScriptedStep(always=partial(slowly, 1.5))
+
+    def breaks_off(settled: object) -> Iterator[Recipient]:
+        yield from who
+        time.sleep(0.3)  # both are under way
+        raise OSError("the store is gone")
+
+    with pytest.raises(OSError, match="the store is gone"):
+        Dispatcher(sqlite_ledger, step, PLAN).run(breaks_off)
+    assert states(sqlite_ledger, who) == {"accepted": 2}
 
 
 def test_after_a_fault_of_the_task_slow_answers_are_waited_for(sqlite_ledger: Ledger) -> None:

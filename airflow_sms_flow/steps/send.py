@@ -47,6 +47,11 @@ class SendStep:
         """Yes: what may have been sent never counts as not sent."""
         return True
 
+    @property
+    def late_effect_seconds(self) -> float:
+        """None: no look tells whether a text left."""
+        return 0.0
+
     def decide(self, recipient: Recipient, seen: DeliveryState | None) -> Go | Answer:
         """Render the text, then ask whether the person is on the list."""
         data: dict[str, str] = {}

@@ -63,6 +63,12 @@ class Step(Protocol):
         taken back, while leaving a list twice is leaving it once."""
         ...
 
+    @property
+    def late_effect_seconds(self) -> float:
+        """How long after a lost answer its request may still take effect: where `decide` looks whether it
+        did, a sooner look proves nothing."""
+        ...
+
     def decide(self, recipient: Recipient, seen: DeliveryState | None) -> Go | Answer:
         """Read, and either go or answer at once. `seen` is where the delivery stands as far as we know."""
         ...

@@ -14,6 +14,8 @@ from airflow_sms_flow.core.delivery import DeliveryState
 from airflow_sms_flow.core.errors import InvalidInput
 from airflow_sms_flow.steps.step import Go, Recipient
 
+#: For as long a campaign is looked for whose creation got no answer (`event_campaign`, `registrations`).
+LATE_EFFECT_SECONDS = 20.0
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -25,6 +27,7 @@ class SubscribeStep:
     list_id: str
     acquisition_campaign_id: str
     opted_out: str = "refuse"
+    late_effect_seconds: float = LATE_EFFECT_SECONDS
 
     @property
     def effects(self) -> Ring:

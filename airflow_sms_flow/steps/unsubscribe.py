@@ -35,6 +35,11 @@ class UnsubscribeStep:
         """No, for the same reason."""
         return False
 
+    @property
+    def late_effect_seconds(self) -> float:
+        """None, for the same reason."""
+        return 0.0
+
     def decide(self, recipient: Recipient, seen: DeliveryState | None) -> Go | Answer:
         """Look the number up on the list; without a number there is nothing to look up."""
         if recipient.phone.startswith(LEAD_PREFIX):

@@ -115,7 +115,8 @@ def _step(order: Order, client: VibesClient, ledger: Ledger, stop: threading.Eve
             ), message.fingerprint
         case StepName.SUBSCRIBE:
             check_acquisition_campaign(client, crowd.LIST_ID, crowd.ACQUISITION_ID)
-            return SubscribeStep(client, crowd.LIST_ID, crowd.ACQUISITION_ID), ""
+            # The sandbox is never later than its answer.
+            return SubscribeStep(client, crowd.LIST_ID, crowd.ACQUISITION_ID, late_effect_seconds=0.2), ""
         case StepName.UNSUBSCRIBE:
             client.get_subscription_list(crowd.LIST_ID)
             return UnsubscribeStep(client, crowd.LIST_ID), ""
