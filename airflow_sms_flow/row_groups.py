@@ -59,10 +59,12 @@ class RowGroups:
         """Write the end of the file."""
         try:
             self._wait()
-            nothing = pa.Table.from_batches([], self._schema)  # `empty_table` would import pandas
-            self._opened(nothing).close()
         finally:
+            # Also where a time-out broke off a call of ours: a thread that writes to a closed file ends the
+            # process, and with it all tidying up.
             self._thread.shutdown()
+        nothing = pa.Table.from_batches([], self._schema)  # `empty_table` would import pandas
+        self._opened(nothing).close()
 
     def _wait(self) -> None:
         writing, self._writing = self._writing, None
@@ -72,6 +74,7 @@ class RowGroups:
     def _opened(self, first: pa.Table) -> pq.ParquetWriter:
         if self._file is None:
             options: Any = {"compression": "zstd", "use_dictionary": _repetitive(first)}
+            options["write_page_checksum"] = True  # one bit that turns makes somebody else's number of one
             self._file = pq.ParquetWriter(self._sink, self._schema, **options)
         return self._file
 

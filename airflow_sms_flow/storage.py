@@ -173,8 +173,13 @@ def check_prepared(path: str) -> PreparedInfo:
     Raises `InvalidInput` where the file was not written by `PrepareAudienceOperator`, lacks `id` or `phone`,
     or holds a number twice or not in E.164. Needs some 24 bytes of memory per row.
     """
-    schema, metadata = read_schema(path), read_metadata(path)
-    if PREPARED_KEY not in metadata:
+    schema = read_schema(path)
+    try:
+        metadata = read_metadata(path)
+        rules = json.loads(metadata.get(PREPARED_KEY, "null"))
+    except ValueError:  # no UTF-8, or no JSON
+        raise InvalidInput("audience", path, "is broken; run the task again that wrote it") from None
+    if rules is None:
         raise InvalidInput("audience", path, "was not prepared; put PrepareAudienceOperator before this task")
     _check_columns(path, schema, ["id", "phone"])
     if not pa.types.is_integer(schema.field("id").type) or not pa.types.is_string(schema.field("phone").type):
@@ -195,7 +200,6 @@ def check_prepared(path: str) -> PreparedInfo:
             f"{odd} rows lack an id or a number in E.164, {twice} repeat a number; prepare the audience again"
         )
         raise InvalidInput("audience", path, remedy)
-    rules = json.loads(metadata[PREPARED_KEY])
     return PreparedInfo(len(numbers), tuple(schema.names), rules, display_names(metadata))
 
 
@@ -285,7 +289,7 @@ def _opened(path: str) -> Iterator[pq.ParquetFile]:
     with source:
         stored: Any = StoreFile(source, path)
         try:
-            yield pq.ParquetFile(stored)
+            yield pq.ParquetFile(stored, page_checksum_verification=True)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError):  # of the reader, not of the store
             remedy = "is not a Parquet file, or a broken one; run the task again that wrote it"
             raise InvalidInput("audience", path, remedy) from None

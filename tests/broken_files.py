@@ -21,6 +21,11 @@ def broken_gzips(text: str) -> dict[str, bytes]:
     }
 
 
+def broken_packages(text: str) -> dict[str, bytes]:
+    """Packed in another way than the name of a file says."""
+    return {"no package": text.encode() * 1000}
+
+
 def broken_parquets() -> dict[str, bytes]:
     """By what is wrong with them."""
     whole = io.BytesIO()

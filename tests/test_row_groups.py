@@ -1,10 +1,14 @@
 """How rows are put into a Parquet file."""
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
+from airflow.sdk.exceptions import AirflowTaskTimeout
+from airflow.sdk.execution_time.timeout import timeout
 
 from airflow_sms_flow.storage import parquet_writer, write_parquet
 
@@ -27,6 +31,23 @@ def test_only_words_that_repeat_get_a_dictionary(tmp_path: Path) -> None:
     assert found.pop("flag") is False  # Parquet has none for booleans
     assert found == {"id": False, "phone": False, "country": True, "score": True, "a.b": True}
     assert pq.read_table(path).to_pydict() == columns
+
+
+def test_a_time_out_waits_for_what_is_being_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow raises it wherever the main thread stands; to write to a closed file ends the process."""
+    written: list[bool] = []
+
+    def slowly(file: pq.ParquetWriter, table: pa.Table) -> None:
+        time.sleep(0.6)
+        written.append(file.is_open)
+        file.write_table(table)
+
+    monkeypatch.setattr("airflow_sms_flow.row_groups._write", slowly)
+    rows = pa.table({"id": range(70_000)})
+    with pytest.raises(AirflowTaskTimeout), timeout(seconds=0.2):
+        write_parquet(f"{tmp_path}/a.parquet", [rows] * 3)
+    assert written == [True]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_without_rows_has_its_columns(tmp_path: Path) -> None:

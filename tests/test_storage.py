@@ -130,6 +130,28 @@ def test_missing_columns_missing_files_and_other_files_are_named(path: str, tmp_
             storage.read_metadata(str(gone))
 
 
+def test_a_bit_that_has_turned_is_noticed(tmp_path: Path) -> None:
+    """A phone with another digit is somebody else's."""
+    path = tmp_path / "audience.parquet"
+    phones = [f"+1202555{n:04}" for n in range(2000)]
+    storage.write_parquet(str(path), [pa.table({"id": range(2000), "phone": phones})])
+    whole, column = path.read_bytes(), pq.ParquetFile(path).metadata.row_group(0).column(1)
+    middle = column.data_page_offset + column.total_compressed_size // 2
+    path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 4]) + whole[middle + 1 :])
+    with pytest.raises(InvalidInput, match="a broken one"):
+        list(storage.read_batches(str(path)))
+
+
+@pytest.mark.parametrize("rules", [b"\xff", b"{"])
+def test_a_broken_note_about_the_rules_is_named(tmp_path: Path, rules: bytes) -> None:
+    """No error of Python's own, which Airflow would repeat."""
+    table = pa.table({"id": [1], "phone": ["+12025550132"]})
+    path = f"{tmp_path}/audience.parquet"
+    pq.write_table(table.replace_schema_metadata({storage.PREPARED_KEY: rules}), path)
+    with pytest.raises(InvalidInput, match="is broken"):
+        storage.check_prepared(path)
+
+
 @pytest.mark.parametrize("wrong", broken_parquets())
 def test_an_audience_that_is_broken_is_refused(path: str, wrong: str) -> None:
     """Its footer or its rows; the task that wrote it can write it again, and no retry of this one."""

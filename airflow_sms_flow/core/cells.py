@@ -17,8 +17,8 @@ from airflow_sms_flow.core.errors import InvalidInput
 pc: Any = arrow_compute
 _WHOLE = r"^\s*[+-]?[0-9]{1,18}\s*$"
 _YES, _NO = frozenset({"true", "1", "yes"}), frozenset({"", "false", "0", "no"})
-#: Up to here each whole number is a float of its own.
-_EXACT_FLOAT = 2.0**53
+#: By the width in bits: up to here each whole number is a float of its own.
+_EXACT_FLOATS = {16: 2.0**11, 32: 2.0**24, 64: 2.0**53}
 _LARGEST = pa.scalar(2**63 - 1, pa.uint64())
 
 
@@ -32,7 +32,7 @@ def as_ids(cells: Any) -> Any:
         good = pc.match_substring_regex(cells, _WHOLE)
         cells = pc.utf8_ltrim(pc.utf8_trim_whitespace(cells), "+")
     elif pa.types.is_floating(kind):
-        good = pc.and_(pc.equal(pc.floor(cells), cells), pc.less_equal(pc.abs(cells), _EXACT_FLOAT))
+        good = pc.and_(pc.equal(pc.floor(cells), cells), pc.less_equal(pc.abs(cells), _exact(kind)))
     elif pa.types.is_decimal(kind):
         small = pc.less(pc.abs(cells), pa.scalar(10**18, pa.decimal128(19)))
         good = pc.and_(pc.equal(pc.floor(cells), cells), small)
@@ -50,12 +50,13 @@ def as_cells(cells: Any, column: str) -> Any:
 
 def as_text(cells: Any, column: str) -> Any:
     """Numbers without a needless ".0", moments as ISO 8601 (in UTC where they know their zone), true and
-    false. Raises `InvalidInput` for a column of lists, bytes and the like."""
+    false. Raises `InvalidInput` for a column of lists, bytes and the like, and for one of short floats with
+    numbers that are too large for them: a phone in it has become another one."""
     kind = cells.type
     if pa.types.is_dictionary(kind):
         cells, kind = pc.cast(cells, kind.value_type), kind.value_type
     if pa.types.is_floating(kind):
-        return _floats(cells)
+        return _floats(cells, column)
     if pa.types.is_timestamp(kind):
         return _moments(cells)
     if not _is_plain(kind):
@@ -87,10 +88,18 @@ def count_repeats(ids: list[Any]) -> int:
     return len(numbers) - len(np.unique(numbers))
 
 
-def _floats(cells: Any) -> Any:
-    cells = pc.cast(cells, pa.float64())
+def _exact(kind: Any) -> float:
+    return _EXACT_FLOATS[kind.bit_width]
+
+
+def _floats(cells: Any, column: str) -> Any:
+    kind, cells = cells.type, pc.cast(cells, pa.float64())
     cells = pc.if_else(pc.is_nan(cells), pa.scalar(None, pa.float64()), cells)
-    whole = pc.and_(pc.equal(pc.floor(cells), cells), pc.less(pc.abs(cells), _EXACT_FLOAT))
+    too_large = pc.and_(pc.is_finite(cells), pc.greater(pc.abs(cells), _exact(kind)))
+    if kind.bit_width < 64 and pc.any(too_large).as_py():
+        remedy = f"holds numbers too large for {kind}: digits are lost; write it as text, or as double"
+        raise InvalidInput("columns", column, remedy)
+    whole = pc.and_(pc.equal(pc.floor(cells), cells), pc.less(pc.abs(cells), _exact(pa.float64())))
     whole = pc.fill_null(whole, False)
     digits = pc.cast(pc.if_else(whole, cells, 0.0), pa.int64())
     return pc.if_else(whole, pc.cast(digits, pa.string()), pc.cast(cells, pa.string()))

@@ -103,17 +103,22 @@ def _holds(cells: Any, condition: Condition) -> Mask:
         return _mask(present)
     if pa.types.is_null(cells.type):  # nothing is known of the column, for all of it is missing
         return np.zeros(len(cells), dtype=bool)
-    cells = _comparable(cells, condition)
+    try:
+        return _mask(_compared(_comparable(cells, condition), present, condition))
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, TypeError):  # whose texts show cells
+        raise condition.wrong("a number is too large to be compared; compare the column as text") from None
+
+
+def _compared(cells: Any, present: Any, condition: Condition) -> Any:
     match condition.operator:
         case "contains":
-            found = pc.match_substring(cells, condition.value)
+            return pc.match_substring(cells, condition.value)
         case "in":
-            found = _is_one_of(cells, condition.values)
+            return _is_one_of(cells, condition.values)
         case "not in":
-            found = pc.and_not(present, _is_one_of(cells, condition.values))
+            return pc.and_not(present, _is_one_of(cells, condition.values))
         case _:
-            found = _COMPARE[condition.operator](cells, condition.value)
-    return _mask(found)
+            return _COMPARE[condition.operator](cells, condition.value)
 
 
 def _is_one_of(cells: Any, values: tuple[Scalar, ...]) -> Any:

@@ -12,7 +12,9 @@ import zlib
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from lzma import LZMAError
 from typing import Any, BinaryIO
+from zipfile import BadZipFile
 
 import pyarrow as pa
 import pyarrow.compute as arrow_compute
@@ -35,7 +37,15 @@ pc: Any = arrow_compute
 _BLOCK_BYTES = 1024 * 1024
 _BATCH_ROWS = 50_000
 #: What readers raise for a file that is broken. A store that fails raises none of these: see `StoreFile`.
-_BROKEN = (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, EOFError, zlib.error)
+_BROKEN = (
+    pa.ArrowInvalid,
+    pa.ArrowNotImplementedError,
+    OSError,
+    EOFError,
+    zlib.error,
+    LZMAError,
+    BadZipFile,
+)
 _NOT_PACKED = "cannot be unpacked: it is cut short, or not packed as its name says; write or fetch it again"
 _NOT_PARQUET = "is not a Parquet file, or a broken one; name its format, or write it again"
 
@@ -72,7 +82,9 @@ def open_bytes(path: str, field: str) -> Iterator[BinaryIO]:
         raise ConfigError(f"{field}: {remedy}") from None
     with opened:
         stored = io.BufferedReader(StoreFile(opened, path))
-        yield compr[get_compression(inner, "infer")](stored, mode="r")
+        with refusing_broken(path, field):
+            unpacked = compr[get_compression(inner, "infer")](stored, mode="r")
+        yield unpacked
 
 
 @contextmanager
@@ -86,7 +98,7 @@ def refusing_broken(path: str, field: str, remedy: str = _NOT_PACKED) -> Iterato
 
 def _parquet(raw: BinaryIO, path: str, field: str) -> Source:
     with refusing_broken(path, field, _NOT_PARQUET):
-        file = pq.ParquetFile(raw)
+        file = pq.ParquetFile(raw, page_checksum_verification=True)
     schema = file.schema_arrow.remove_metadata()
 
     def read(names: Sequence[str]) -> Iterator[pa.RecordBatch]:

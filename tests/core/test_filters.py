@@ -111,6 +111,16 @@ def test_a_frame_of_mixed_values_is_refused_without_showing_one() -> None:
     assert "Ann" not in str(caught.value)
 
 
+@pytest.mark.parametrize("value", [0.5, 2**70])
+def test_a_number_that_cannot_be_compared_is_named_and_not_shown(value: float) -> None:
+    """Arrow's own error shows the cell."""
+    rows = pa.record_batch({"id": [9007199254740993]})
+    with pytest.raises(InvalidInput, match="too large") as refused:
+        kept([("id", ">", value)], rows)
+    assert "9007199254740993" not in str(refused.value)
+    assert refused.value.__suppress_context__
+
+
 def test_the_lists_of_numbers_allow_and_deny() -> None:
     """A missing number is neither denied nor allowed; without a list everybody passes."""
     numbers = np.array([12025550111, 12025550112, 0])

@@ -50,3 +50,28 @@ def test_an_extension_as_long_as_a_number_may_be_one(entry: str, another: bool) 
     """The library drops it; whoever it belongs to must not be dropped."""
     entries = pd.Series([entry])
     assert holding_another(entries, normalise_phones(entries)).tolist() == [another]
+
+
+@pytest.mark.parametrize(
+    ("region", "entry", "another"),
+    [
+        ("SG", "81234567;91234567", True),
+        ("NO", "40612345,40612346", True),
+        ("PT", "912345678;913345678", True),
+        ("CZ", "601123456;602123456", True),
+        ("HK", "51234567 x 61234567", True),
+        ("FO", "211234;211235", True),
+        ("SG", "8123 4567", False),
+        ("SG", "+65 8123 4567", False),
+        ("SG", "+65 8123 4567 ext 1234", False),
+        ("PT", "+351 912 345 678 x 12345", False),
+        ("FO", "+298 211234", False),
+        ("FO", "211234 x 123", False),
+    ],
+)
+def test_numbers_may_be_short_where_the_list_comes_from(region: str, entry: str, another: bool) -> None:
+    """And are written without the code of their country, which must not hide as many digits of the next."""
+    entries = pd.Series([entry])
+    phones = normalise_phones(entries, region)
+    assert phones.notna().all()
+    assert holding_another(entries, phones).tolist() == [another]

@@ -16,7 +16,7 @@ from airflow_sms_flow.core.errors import ConfigError, InvalidInput, Unavailable
 from airflow_sms_flow.core.file_kinds import kind_of_file
 from airflow_sms_flow.sources import files
 from airflow_sms_flow.sources.files import open_file
-from tests.broken_files import broken_gzips, broken_parquets, failing_store, named
+from tests.broken_files import broken_gzips, broken_packages, broken_parquets, failing_store, named
 from tests.first_rows import FIRST_ROWS
 
 
@@ -189,7 +189,10 @@ def test_nul_is_a_letter_and_cr_ends_a_row(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    named("people.csv.gz", broken_gzips("id,phone\n")) + named("people.parquet", broken_parquets()),
+    named("people.csv.gz", broken_gzips("id,phone\n"))
+    + named("people.csv.xz", broken_packages("id,phone\n"))
+    + named("people.csv.zip", broken_packages("id,phone\n"))
+    + named("people.parquet", broken_parquets()),
 )
 def test_a_file_that_is_broken_is_refused_and_not_read_again(
     tmp_path: Path, name: str, content: bytes
