@@ -19,9 +19,9 @@ export AIRFLOW_HOME := $(SCRATCH)
 export AIRFLOW__CORE__LOAD_EXAMPLES := False
 
 PYTEST := $(BIN)/python -m pytest --basetemp=$(SCRATCH)/pytest
-# Three processes suit two cores, for many tests wait for Airflow more than they work; JOBS=0 takes none.
+# Four processes suit two cores, for many tests wait for Airflow more than they work; JOBS=0 takes none.
 # A file's tests stay together, and files begin in the order that tests/conftest.py gives them.
-JOBS ?= 3
+JOBS ?= 4
 PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := test

@@ -53,10 +53,11 @@ with DAG(
     prepare = PrepareAudienceOperator(task_id="prepare", audience=extract.output, shards=dag.param("shards"))
     send = SendSmsMessageOperator.partial(
         task_id="send",
-        list_id=dag.param("list_id"),
-        message=dag.param("message"),
-        dry_run=dag.param("dry_run"),
-        on_backfill=dag.param("on_backfill"),
+        # Of a mapped task Airflow stores where a dag.param() lies in memory: a new version at each parse.
+        list_id="{{ params.list_id }}",
+        message="{{ params.message }}",
+        dry_run="{{ params.dry_run }}",
+        on_backfill="{{ params.on_backfill }}",
         pool=sending_pool(),  # [sms_flow] pool: how many tasks of all SMS DAGs send at once
         max_active_tis_per_dagrun=4,  # and how many of this run
     ).expand(audience=prepare.output)

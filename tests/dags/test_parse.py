@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -10,6 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import AssetOrTimeSchedule
+from airflow.serialization.serialized_objects import DagSerialization
 from jsonschema import ValidationError, validate
 
 from tests.dags.dag_process import DAGS
@@ -104,6 +106,14 @@ def test_the_form_offers_the_configured_lists_and_no_other(dags: dict[str, Any],
     assert schema["values_display"]["1201"] == "Store news (1201)"
     with pytest.raises(ValidationError):
         validate("1203", schema)
+
+
+def test_a_dag_is_stored_alike_however_often_it_is_parsed(dags: dict[str, Any]) -> None:
+    """Airflow makes a new version of a DAG whose stored form differs: of one that names places in memory, at
+    each parse."""
+    for dag_id, dag in dags.items():
+        stored = json.dumps(DagSerialization.to_dict(dag), default=str)
+        assert " object at 0x" not in stored, dag_id
 
 
 def test_without_configured_lists_the_dags_still_import(monkeypatch: pytest.MonkeyPatch) -> None:
