@@ -9,10 +9,13 @@ from collections.abc import Sequence
 #: or underscores part are a name: sales_2026_2027.
 _IS_DATA = re.compile(r"@|^[+\d\s().-]*\d[+\d\s().-]{4,}$|(?:\d\W{0,3}){7}")
 
+#: Parts of a name beside words; alone they are a cell.
+_DATE_IN_NAME = re.compile(r"(?<=[^\W\d][ _-])(?:19|20)\d\d-\d\d-\d\d(?!\d)")
+
 
 def are_data(names: Sequence[str]) -> bool:
     """Whether these are somebody's cells, who would be lost if they were taken for names."""
-    return any(_IS_DATA.search(name) for name in names)
+    return any(_IS_DATA.search(_DATE_IN_NAME.sub("", name)) for name in names)
 
 
 def shown(names: Sequence[str]) -> str:

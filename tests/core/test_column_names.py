@@ -14,7 +14,8 @@ def test_a_row_with_somebodys_number_or_address_is_data(row: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["id", "phone2", "sales_2026_2027", "Q1 2026", "address 1/2 (2026)", "7", ""]
+    "name",
+    ["id", "phone2", "sales_2026_2027", "Q1 2026", "address 1/2 (2026)", "revenue 2024-01-01", "7", ""],
 )
 def test_a_name_may_hold_digits(name: str) -> None:
     """Fewer than a number has, or with letters or underscores between them."""
