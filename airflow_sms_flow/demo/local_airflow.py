@@ -16,6 +16,8 @@ from typing import IO, Any
 
 import psutil
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util.retry import Retry
 
 from airflow_sms_flow.sandbox import accounts
 
@@ -154,6 +156,9 @@ class AirflowApi:
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self._session = requests.Session()
+        # Airflow's own SQLite may be locked for longer than a call is waited for.
+        again = Retry(connect=0, read=3, other=0, allowed_methods=("GET", "PATCH"))
+        self._session.mount("http://", HTTPAdapter(max_retries=again))
 
     def wait_until_healthy(self, process: subprocess.Popen[bytes], log: Path) -> None:
         """Return when scheduler, triggerer and DAG processor all beat; raises RuntimeError naming the log."""
