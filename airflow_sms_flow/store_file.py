@@ -16,7 +16,8 @@ from airflow_sms_flow.core.file_kinds import without_query
 class StoreFile(io.RawIOBase):
     """Reads an open file of fsspec's, which stays that of whoever opened it.
 
-    Where the store fails, it raises `Unavailable` with the store's own error as the cause.
+    Where the store fails, it raises `Unavailable` with the kind of the store's own error; its text may show
+    an address with its signature.
     """
 
     def __init__(self, file: Any, path: str) -> None:
@@ -28,7 +29,7 @@ class StoreFile(io.RawIOBase):
             return bytes(self._file.read(size))
         except Exception as error:  # every store has a family of its own
             what = f"{type(error).__name__} while {without_query(self._path)} was read"
-            raise Unavailable(f"the store of a file failed: {what}") from error
+            raise Unavailable(f"the store of a file failed: {what}") from None
 
     def readinto(self, buffer: Any) -> int:
         """For readers that bring their own memory."""

@@ -40,12 +40,12 @@ class MessageExtract:
         first blocks.
         """
         with on_disk(self.file.path) as source:
-            self._warn_of_stray_marks(source)
             try:
+                self._warn_of_stray_marks(source)
                 for batch in pa_csv.open_csv(source, **self._options()):
                     trimmed = [pc.utf8_trim_whitespace(batch.column(name)) for name in _COLUMNS]
                     yield pa.RecordBatch.from_arrays(trimmed, list(_COLUMNS))
-            except (pa.ArrowInvalid, pa.ArrowKeyError):
+            except (pa.ArrowInvalid, pa.ArrowKeyError, OSError):  # the last for one that cannot be unpacked
                 # Arrow's own text may show a row.
                 raise InvalidInput(
                     "extract",

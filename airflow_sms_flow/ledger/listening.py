@@ -159,6 +159,8 @@ class Listening:
         source: str,
         announce: bool,
     ) -> int:
+        if not facts:
+            return 0
         at = database.now(connection)
         noted = members.note(connection, company_key, facts, source, at)
         if source != POLL:  # which has stored the opt-ins that it saw, as polls see them

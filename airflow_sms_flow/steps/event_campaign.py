@@ -19,6 +19,7 @@ from airflow_sms_flow.core.answers import AnswerClass
 from airflow_sms_flow.core.errors import BugError, ConfigError, Stopped
 from airflow_sms_flow.ledger import Ledger
 from airflow_sms_flow.steps.send import MESSAGE_FIELD
+from airflow_sms_flow.steps.step import LATE_EFFECT_SECONDS
 
 #: The whole text is ours; Vibes does not evaluate what stands in an event's value.
 OUR_TEMPLATE = f"{{{{ ev.{MESSAGE_FIELD} }}}}"
@@ -77,7 +78,9 @@ class OurCampaign:
     source_code: str
     stop: Callable[[], bool] = lambda: False
     ready_within_seconds: float = 150.0  #: longer than a claim that its claimer abandoned stands
-    look_for_seconds: float = 20.0  #: for a creation whose answer was lost, before it counts as not made
+    look_for_seconds: float = (
+        LATE_EFFECT_SECONDS  #: for a creation whose answer was lost, before it counts as not made
+    )
     look_every_seconds: float = 1.0
 
     def ensure(self) -> str:

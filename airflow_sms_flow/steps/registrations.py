@@ -26,6 +26,7 @@ from airflow_sms_flow.core.registrations import (
 from airflow_sms_flow.ledger import Ledger
 from airflow_sms_flow.steps.callback_plan import CallbackAddress, Leads, Plan, make_plan
 from airflow_sms_flow.steps.event_campaign import our_event_type
+from airflow_sms_flow.steps.step import LATE_EFFECT_SECONDS
 
 
 def open_needs(subjects: Subjects) -> tuple[Need, ...]:
@@ -107,7 +108,9 @@ class Registrar:
     say: Callable[..., None] = lambda *words: None
     stop: Callable[[], bool] = lambda: False
     most_attempts: int = 5
-    look_for_seconds: float = 20.0  #: for a creation, answered or not, before it counts as not made
+    look_for_seconds: float = (
+        LATE_EFFECT_SECONDS  #: for a creation, answered or not, before it counts as not made
+    )
     look_every_seconds: float = 1.0
 
     def register(self, needs: Sequence[Need], *, replace_others: bool) -> Registered:

@@ -10,6 +10,9 @@ from airflow_sms_flow.clients.throttle import Ring, Slot
 from airflow_sms_flow.core.answers import Answer
 from airflow_sms_flow.core.delivery import DeliveryState
 
+#: How long after a lost answer its request may still take effect, as far as we trust Vibes.
+LATE_EFFECT_SECONDS = 20.0
+
 
 @dataclass(frozen=True, slots=True)
 class Recipient:

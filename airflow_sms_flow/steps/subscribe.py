@@ -12,10 +12,8 @@ from airflow_sms_flow.clients.vibes_records import SubscriptionRecord
 from airflow_sms_flow.core.answers import Answer, AnswerClass
 from airflow_sms_flow.core.delivery import DeliveryState
 from airflow_sms_flow.core.errors import InvalidInput
-from airflow_sms_flow.steps.step import Go, Recipient
+from airflow_sms_flow.steps.step import LATE_EFFECT_SECONDS, Go, Recipient
 
-#: For as long a campaign is looked for whose creation got no answer (`event_campaign`, `registrations`).
-LATE_EFFECT_SECONDS = 20.0
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 

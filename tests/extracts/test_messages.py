@@ -80,6 +80,15 @@ def test_a_text_that_swallows_rows_is_told(tmp_path: Path, caplog: pytest.LogCap
     assert not any(phone in warning for phone in (ANN, BOB))
 
 
+def test_a_packed_file_that_is_cut_short_is_named(tmp_path: Path) -> None:
+    """No error of Arrow's own, which Airflow would repeat."""
+    whole = extract(tmp_path, *[row(ANN)] * 1000)
+    packed = tmp_path / "messages_acme_2026-03-02.txt.gz"
+    packed.write_bytes(gzip.compress(Path(whole.file.path).read_bytes())[:-30])
+    with pytest.raises(InvalidInput, match="delivered whole"):
+        read(MessageExtract(replace(whole.file, path=str(packed))))
+
+
 def test_whole_texts_are_nothing_to_tell(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Also where the file is packed, or begins with a byte order mark."""
     whole = extract(tmp_path, row(ANN, message='she said "hi"\tthere'), row(BOB))
